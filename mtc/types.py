@@ -1,0 +1,67 @@
+"""Every pytree that passes from one room of the house to another.
+
+The shapes are those that one device sees. On the host, before a step is sent to the devices, every leaf has one more
+leading axis, `[local_devices, ...]`.
+
+A *slot* is the place of one text in a grid of tokens. A row holds up to `slots` texts; text `segment` (1, 2, ...) of row
+`r` has slot `r * slots + segment - 1`. Slots that hold no text are empty: their embeddings are finite and never used.
+"""
+
+from typing import Any
+
+from flax import struct
+import jax
+import numpy as np
+
+Array = jax.Array | np.ndarray
+PyTree = Any
+
+
+class Tokens(struct.PyTreeNode):
+  """A packed grid of tokens: several texts share a row, attention stays within a segment."""
+
+  ids: Array  # i32[rows, length], 0 where there is padding
+  segment: Array  # i32[rows, length], 1..slots within each row; 0 is padding
+  position: Array  # i32[rows, length], counts from 0 within each text
+  slots: int = struct.field(pytree_node=False)  # texts that a row can hold: static
+
+
+class Batch(struct.PyTreeNode):
+  """The examples of one task: which slots hold their texts, and what is known about them."""
+
+  anchor: Array  # i32[examples], a slot
+  positive: Array  # i32[examples], a slot
+  negatives: Array | None  # i32[examples, n], slots; -1 = no such negative
+  keys: Array  # i32[examples, m], hashes of texts, ids and labels; -1 = none
+  negative_keys: Array | None  # i32[examples, n]; -1 = none
+  score: Array | None  # f32[examples]
+  weight: Array  # f32[examples], 1; or 0 = filler
+
+
+class Step(struct.PyTreeNode):
+  """The input of one training step: one grid of tokens for all tasks of the step."""
+
+  tokens: Tokens
+  tasks: dict[str, Batch]
+
+
+class Embeddings(struct.PyTreeNode):
+  """The examples of one task as vectors of unit length, in float32."""
+
+  anchor: Array  # f32[examples, dim]
+  positive: Array  # f32[examples, dim]
+  negatives: Array | None  # f32[examples, n, dim]
+  negative_mask: Array | None  # bool[examples, n], True = there is such a negative
+  keys: Array  # i32[examples, m]
+  negative_keys: Array | None  # i32[examples, n]
+  score: Array | None  # f32[examples]
+  weight: Array  # f32[examples]
+
+
+class TrainState(struct.PyTreeNode):
+  """What a checkpoint holds. Data only: the functions that use it are made from the config."""
+
+  step: Array  # i32[], the number of steps taken
+  skipped: Array  # i32[], how many of them applied no update because loss or gradient was not finite
+  params: PyTree  # {"encoder": ..., "tasks": {name: the loss's scalars}}
+  opt_state: PyTree
