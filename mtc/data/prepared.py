@@ -20,9 +20,9 @@ class Prepared(NamedTuple):
     score: f32[N] in 0..1, or None for the kinds without one.
     labels: i32[L], the label ids of every example end to end; empty for the kinds without labels.
     label_offsets: i64[N + 1]; example `i` has `labels[label_offsets[i]:label_offsets[i + 1]]`.
-    keys: i64[N, m], hashes >= 0 of what must not be two different examples of one batch (texts, ids, labels),
+    keys: i32[N, m], hashes >= 0 of what must not be two different examples of one batch (texts, ids, labels),
       -1 = none. For a grouped kind they are those of the example alone: the sampler unites anchor's and positive's.
-    text_keys: i64[T], hash >= 0 of each text without its prompt: a text has one key whatever its role.
+    text_keys: i32[T], hash >= 0 of each text without its prompt: a text has one key whatever its role.
     report: what was read: rows, skipped rows by reason, truncated texts, tokens, mean length.
   """
 
