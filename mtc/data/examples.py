@@ -1,0 +1,248 @@
+"""The kinds of task: which fields of a row are the texts, and how rows become examples."""
+
+from collections import Counter
+from collections.abc import Iterator
+import dataclasses
+import math
+from typing import Any, ClassVar, Protocol, TypedDict
+
+from mtc.data.sources import BadRow, Row, Rows, stop
+
+
+class Example(TypedDict):
+  """One row in the common form of all kinds."""
+
+  anchor: str  # of a grouped kind: the text
+  positive: str | None  # None = grouped: any text that shares a label
+  negatives: list[str]
+  score: float | None  # Scored: 0..1. Pairs: the row's grade, if it has one
+  labels: list[str]
+  anchor_id: str  # "" = none
+  positive_id: str  # "" = none
+  language: str  # "" = not said
+
+
+class Kind(Protocol):
+  """What a task's `examples` must be."""
+
+  grouped: ClassVar[bool]  # the positive is drawn among the examples that share a label
+  scored: ClassVar[bool]  # the score is what is learnt
+
+  def parse(self, place: str, row: Row) -> Example:
+    """Raises BadRow if the row cannot be used."""
+    ...
+
+
+@dataclasses.dataclass
+class Pairs:
+  """A text and the text that belongs to it, with hard negatives where there are any.
+
+  Fields `anchor_id`, `positive_id`, `language` and `score` (a grade) of the row are used if they are there.
+
+  Attributes:
+    anchor, positive: names of the fields.
+    negatives: name of the field with a string or a list of strings; "" = no hard negatives. A row may lack it.
+    max_negatives: how many to take of each row, from the front; 0 = all.
+  """
+
+  grouped: ClassVar[bool] = False
+  scored: ClassVar[bool] = False
+  anchor: str = "anchor"
+  positive: str = "positive"
+  negatives: str = ""
+  max_negatives: int = 0
+
+  def parse(self, place: str, row: Row) -> Example:
+    negatives = row.get(self.negatives) if self.negatives else None
+    if isinstance(negatives, str):
+      negatives = [negatives]
+    if not isinstance(negatives, list | tuple | None):
+      raise BadRow(place, f"field {self.negatives!r} is not a list of strings", _got(negatives))
+    chosen = [_checked_text(place, self.negatives, text) for text in negatives or ()]
+    grade = row.get("score")
+    return Example(
+      anchor=_text(place, row, self.anchor),
+      positive=_text(place, row, self.positive),
+      negatives=chosen[: self.max_negatives or None],
+      score=float(grade) if isinstance(grade, int | float) else None,
+      labels=[],
+      anchor_id=_identity(place, row, "anchor_id"),
+      positive_id=_identity(place, row, "positive_id"),
+      language=_language(row),
+    )
+
+
+@dataclasses.dataclass
+class SameLabel:
+  """Texts that belong together when they share a label; field `labels` is one label or a list of them.
+
+  Fields `id` and `language` of the row are used if they are there.
+  """
+
+  grouped: ClassVar[bool] = True
+  scored: ClassVar[bool] = False
+  text: str = "text"
+  labels: str = "labels"
+
+  def parse(self, place: str, row: Row) -> Example:
+    return _grouped(
+      text=_text(place, row, self.text),
+      labels=_labels(place, row, self.labels),
+      identity=_identity(place, row, "id"),
+      language=_language(row),
+    )
+
+
+@dataclasses.dataclass
+class Scored:
+  """Two texts and how similar they are; a score in `range` is brought to 0..1."""
+
+  grouped: ClassVar[bool] = False
+  scored: ClassVar[bool] = True
+  a: str = "text_a"
+  b: str = "text_b"
+  score: str = "score"
+  range: tuple[float, float] = (0.0, 5.0)
+
+  def parse(self, place: str, row: Row) -> Example:
+    low, high = self.range
+    if not low < high:
+      raise ValueError(f"range={self.range!r} of Scored is empty; the lower bound comes first, as in (0.0, 5.0)")
+    score = _field(place, row, self.score)
+    if isinstance(score, bool) or not isinstance(score, int | float):
+      raise BadRow(place, f"field {self.score!r} is not a number", _got(score))
+    if not math.isfinite(score) or not low <= score <= high:
+      raise BadRow(place, f"field {self.score!r} is outside {low}..{high}", f"{_got(score)}; Scored(range=...) sets it")
+    return Example(
+      anchor=_text(place, row, self.a),
+      positive=_text(place, row, self.b),
+      negatives=[],
+      score=(score - low) / (high - low),
+      labels=[],
+      anchor_id="",
+      positive_id="",
+      language=_language(row),
+    )
+
+
+@dataclasses.dataclass
+class Translations:
+  """Texts that say the same in other languages: rows with one `id` belong together."""
+
+  grouped: ClassVar[bool] = True
+  scored: ClassVar[bool] = False
+  id: str = "id"
+  text: str = "text"
+  language: str = "language"
+
+  def parse(self, place: str, row: Row) -> Example:
+    identity = _identity(place, row, self.id)
+    if not identity:
+      raise BadRow(place, f"field {self.id!r} is missing", _there(row))
+    return _grouped(
+      text=_text(place, row, self.text),
+      labels=[identity],
+      identity="",  # it is the label already
+      language=_text(place, row, self.language),
+    )
+
+
+def read(
+  source: Rows, split: str, examples: Kind, on_bad_row: str = "stop", skipped: Counter[str] | None = None
+) -> Iterator[Example]:
+  """Yields the examples of a split, one by one.
+
+  Args:
+    source: where the rows are.
+    split: which of them.
+    examples: the kind of task.
+    on_bad_row: "stop" raises BadRow at the first row that cannot be used, "skip" goes on without it.
+    skipped: counts the rows left out, by reason.
+  """
+  if on_bad_row not in ("stop", "skip"):
+    raise ValueError(f"on_bad_row={on_bad_row!r} is not known; use 'stop' or 'skip'")
+  skipped = Counter() if skipped is None else skipped
+
+  def skip(bad: BadRow) -> None:
+    skipped[bad.reason] += 1
+
+  on_bad = stop if on_bad_row == "stop" else skip
+  for place, row in source.rows(split, on_bad):
+    try:
+      example = examples.parse(place, row)
+    except BadRow as bad:
+      on_bad(bad)
+    else:
+      yield example
+
+
+def _grouped(text: str, labels: list[str], identity: str, language: str) -> Example:
+  return Example(
+    anchor=text,
+    positive=None,
+    negatives=[],
+    score=None,
+    labels=labels,
+    anchor_id=identity,
+    positive_id="",
+    language=language,
+  )
+
+
+def _field(place: str, row: Row, name: str) -> Any:
+  if row.get(name) is None:
+    raise BadRow(place, f"field {name!r} is missing", _there(row))
+  return row[name]
+
+
+def _text(place: str, row: Row, name: str) -> str:
+  return _checked_text(place, name, _field(place, row, name))
+
+
+def _checked_text(place: str, name: str, text: Any) -> str:
+  if not isinstance(text, str):
+    raise BadRow(place, f"field {name!r} is not a string", _got(text))
+  if not text.strip():
+    raise BadRow(place, f"field {name!r} is empty")
+  if "\0" in text:
+    raise BadRow(place, f"field {name!r} has a NUL character", f"character {text.index(chr(0)) + 1}")
+  try:
+    text.encode()
+  except UnicodeEncodeError as error:
+    raise BadRow(place, f"field {name!r} has half a surrogate pair", f"character {error.start + 1}") from error
+  return text
+
+
+def _labels(place: str, row: Row, name: str) -> list[str]:
+  value = _field(place, row, name)
+  labels = []
+  for label in value if isinstance(value, list | tuple) else [value]:
+    if isinstance(label, int) and not isinstance(label, bool):
+      label = str(label)
+    labels.append(_checked_text(place, name, label))
+  if not labels:
+    raise BadRow(place, f"field {name!r} has no label")
+  return list(dict.fromkeys(labels))
+
+
+def _identity(place: str, row: Row, name: str) -> str:
+  value = row.get(name)
+  if value is None:
+    return ""
+  if isinstance(value, bool) or not isinstance(value, str | int):
+    raise BadRow(place, f"field {name!r} is not a string or a whole number", _got(value))
+  return str(value)
+
+
+def _language(row: Row) -> str:
+  language = row.get("language")
+  return language if isinstance(language, str) else ""
+
+
+def _got(value: Any) -> str:
+  shown = repr(value)
+  return f"got {shown if len(shown) <= 60 else shown[:57] + '...'}"
+
+
+def _there(row: Row) -> str:
+  return f"the row has {', '.join(map(str, row)) or 'no field'}"

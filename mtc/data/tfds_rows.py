@@ -1,0 +1,142 @@
+"""TensorFlow datasets as plain rows. TFDS is imported where it is used; TensorFlow only for datasets that need it."""
+
+from collections.abc import Iterator
+import difflib
+import functools
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtc.data import cache, network
+
+_PUBLIC_DATA = "https://storage.googleapis.com/tfds-data"
+
+
+@functools.cache
+def open_builder(name: str, data_dir: str) -> Any:
+  """The builder of a prepared dataset, which is downloaded and prepared first if it is not.
+
+  Raises:
+    ValueError: no such dataset, or its format loses rows.
+    FileNotFoundError: the dataset must be downloaded, and there is no network.
+  """
+  tfds = _tfds()
+  if (Path(name) / "dataset_info.json").is_file():
+    return _checked(tfds.builder_from_directory(name))
+  where = {"data_dir": data_dir} if data_dir else {}
+  try:
+    builder = tfds.builder(name, **where)
+  except (tfds.core.DatasetNotFoundError, ModuleNotFoundError) as error:
+    close = difflib.get_close_matches(name, tfds.list_builders(), 3)
+    raise ValueError(
+      f"TFDS has no dataset {name!r}{f' (close: {", ".join(close)})' if close else ''} under "
+      f"{data_dir or 'its own directory'}; use a public name, a directory with a dataset_info.json, or set data_dir"
+    ) from error
+  if builder.is_prepared():
+    return _checked(builder)
+  public = type(builder).__module__.startswith("tensorflow_datasets.")
+  if public and not network.reachable(_PUBLIC_DATA):
+    raise FileNotFoundError(
+      f"TFDS dataset {name!r} is not prepared under {builder.data_dir}, and there is no network to download it; "
+      "prepare it on a machine with a network and copy it, or set data_dir to where it is"
+    )
+  builder = tfds.builder(name, file_format="array_record", **where)
+  builder.download_and_prepare()
+  return _checked(builder)
+
+
+@functools.cache
+def builtin_builder(name: str, data_dir: str) -> Any:
+  """The builder of the built-in posts for one task, generated once per version of its code.
+
+  Raises ValueError if there is no such task.
+  """
+  from mtc.data import builtin
+
+  tfds = _tfds()
+  names = [config.name for config in builtin.Posts.BUILDER_CONFIGS]
+  if name not in names:
+    raise ValueError(
+      f"the built-in data has no task {name!r}; it has {', '.join(names)}; set data_dir to the folder that holds yours"
+    )
+  code = hashlib.sha256(tfds.__version__.encode())
+  for file in sorted(Path(builtin.__file__).parent.glob("*.py")):
+    code.update(file.read_bytes())
+  root = Path(data_dir) if data_dir else cache.user_cache()
+
+  def find(path: Path) -> Any:
+    builder = builtin.Posts(config=name, data_dir=str(path), file_format="array_record")
+    return builder if builder.is_prepared() else None
+
+  def make(path: Path) -> None:
+    builtin.Posts(config=name, data_dir=str(path), file_format="array_record").download_and_prepare()
+
+  return _checked(cache.find_or_make(root / f"builtin-{name}-{code.hexdigest()[:16]}", find, make))
+
+
+def splits(builder: Any) -> list[str]:
+  """The names of the splits of a dataset."""
+  return list(builder.info.splits)
+
+
+def files(builder: Any, split: str) -> list[Path]:
+  """The files that hold a split, which may be written as TFDS does: `train[:10%]`."""
+  return sorted({Path(file) for file in _split_info(builder, split).filepaths})
+
+
+def read(builder: Any, split: str) -> Iterator[dict[str, Any]]:
+  """Yields the rows of a split in a fixed order, as Python's own types."""
+  _split_info(builder, split)
+  if builder.info.file_format.value == "array_record":
+    rows = builder.as_data_source(split=split)
+    for index in range(len(rows)):
+      yield _plain(rows[index])
+  else:
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")  # TensorFlow would take the accelerator's memory
+    read_config = _tfds().ReadConfig(interleave_cycle_length=1, try_autocache=False)
+    dataset = builder.as_dataset(split=split, shuffle_files=False, read_config=read_config)
+    for row in dataset.prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
+      yield _plain(row)
+
+
+def _tfds() -> Any:
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+  import tensorflow_datasets as tfds
+
+  return tfds
+
+
+def _checked(builder: Any) -> Any:
+  if builder.info.file_format.value == "parquet":  # TFDS 4.9.10 reads 400 of 1000 rows back, without an error
+    raise ValueError(
+      f"TFDS dataset {builder.info.full_name} is stored as parquet, which TFDS reads incompletely; "
+      "prepare it with file_format='array_record', or read the files with Parquet(...)"
+    )
+  return builder
+
+
+def _split_info(builder: Any, split: str) -> Any:
+  try:
+    return builder.info.splits[split]
+  except (KeyError, ValueError) as error:
+    raise ValueError(
+      f"TFDS dataset {builder.info.full_name} has no split {split!r}; it has {', '.join(splits(builder))}; "
+      "sub-splits are written train[:10%]"
+    ) from error
+
+
+def _plain(value: Any) -> Any:
+  if isinstance(value, dict):
+    return {key: _plain(item) for key, item in value.items()}
+  if isinstance(value, bytes):
+    return value.decode("utf-8", "surrogateescape")  # bytes that are no text become lone surrogates: a bad row
+  if isinstance(value, np.ndarray | np.generic):
+    return _plain(value.tolist())
+  if isinstance(value, list | tuple):
+    return [_plain(item) for item in value]
+  return value

@@ -1,0 +1,185 @@
+"""Tokenizers: loaded from a model directory, or trained on the task texts; saved so that AutoTokenizer loads them."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from mtc.data import network
+
+# The names that the families of encoders give to the same five tokens.
+_SPECIAL = {
+  "pad": ("[PAD]", "<pad>"),
+  "unk": ("[UNK]", "<unk>"),
+  "cls": ("[CLS]", "<s>"),
+  "sep": ("[SEP]", "</s>"),
+  "mask": ("[MASK]", "<mask>"),
+}
+_WORDS_PER_LINE = 1000
+
+
+def load(name: str) -> Tokenizer:
+  """The tokenizer of a model directory, or of a model of the hub, without padding or truncation.
+
+  Raises:
+    FileNotFoundError: the directory has no tokenizer, or the hub's one is not on this machine and cannot be had.
+  """
+  if (Path(name) / "tokenizer.json").is_file():
+    tokenizer = Tokenizer.from_file(str(Path(name) / "tokenizer.json"))
+  else:
+    tokenizer = _from_transformers(name)
+  # Real files pad and cut to 128 tokens; lengths are decided elsewhere.
+  tokenizer.no_padding()
+  tokenizer.no_truncation()
+  return tokenizer
+
+
+def train(texts: Iterable[str], vocab_size: int, *, max_alphabet: int = 4000) -> Tokenizer:
+  """A WordPiece tokenizer like BERT's: lower case, accents stripped, CJK characters apart, [PAD] = 0.
+
+  The same texts give the same tokenizer, which the trainer alone does not: it numbers the characters inside words in
+  the order of a hash table, and breaks ties of frequency by these numbers.
+
+  Args:
+    texts: read once; only their distinct words are held.
+    vocab_size: how many tokens at most.
+    max_alphabet: how many characters at most, the most frequent ones; words with others become [UNK].
+  """
+  result = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+  result.normalizer = normalizers.BertNormalizer()
+  result.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+  words: Counter[str] = Counter()
+  for text in texts:
+    normal = result.normalizer.normalize_str(text)
+    words.update(word for word, _ in result.pre_tokenizer.pre_tokenize_str(normal))
+  if not words:
+    raise ValueError("there is no text to train a tokenizer on; check the sources of the tasks")
+
+  counts: Counter[str] = Counter()
+  inside: set[str] = set()
+  for word, count in words.items():
+    for character in word:
+      counts[character] += count
+    inside.update(word[1:])
+  special = [names[0] for names in _SPECIAL.values()]
+  # A half of the vocabulary for characters: each may be there twice, at the start and inside of a word.
+  ranked = sorted(counts, key=lambda character: (-counts[character], character))
+  alphabet = sorted(ranked[: min(max_alphabet, (vocab_size - len(special)) // 4)])
+  if not alphabet:
+    raise ValueError(f"vocab_size={vocab_size} leaves no room for characters; use 1000 or more")
+  # Announced as special tokens, all characters get their numbers before the first hash table is walked.
+  fixed = special + alphabet + [f"##{character}" for character in alphabet if character in inside]
+  trainer = trainers.WordPieceTrainer(
+    vocab_size=vocab_size,
+    special_tokens=fixed,
+    initial_alphabet=alphabet,
+    limit_alphabet=len(alphabet),
+    show_progress=False,
+  )
+  pieces = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+  pieces.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+  pieces.train_from_iterator(_lines(words), trainer)
+
+  result.model = models.WordPiece(pieces.get_vocab(with_added_tokens=False), unk_token="[UNK]")
+  result.add_special_tokens(special)
+  result.decoder = decoders.WordPiece()
+  result.post_processor = processors.TemplateProcessing(
+    single="[CLS] $A [SEP]",
+    pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+    special_tokens=[(token, special.index(token)) for token in ("[CLS]", "[SEP]")],
+  )
+  return result
+
+
+def save(tokenizer: Tokenizer, directory: str | Path, *, max_length: int) -> None:
+  """Writes tokenizer.json and tokenizer_config.json, which `transformers.AutoTokenizer` loads."""
+  directory = Path(directory)
+  directory.mkdir(parents=True, exist_ok=True)
+  tokenizer.save(str(directory / "tokenizer.json"))
+  config = {
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "model_max_length": max_length,
+    "clean_up_tokenization_spaces": False,
+    "model_input_names": ["input_ids", "attention_mask"],  # DistilBERT takes no token types; for BERT they are all 0
+  }
+  for role, index in special_ids(tokenizer).items():
+    config[f"{role}_token"] = tokenizer.id_to_token(index)
+  (directory / "tokenizer_config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+
+
+def fingerprint(tokenizer: Tokenizer) -> str:
+  """A hash of everything that decides what the tokenizer does."""
+  return hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
+
+
+def special_ids(tokenizer: Tokenizer) -> dict[str, int]:
+  """The ids of those of pad, unk, cls, sep and mask that the tokenizer has."""
+  found = {}
+  for role, names in _SPECIAL.items():
+    ids = [index for name in names if (index := tokenizer.token_to_id(name)) is not None]
+    if ids:
+      found[role] = ids[0]
+  return found
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> tuple[list[list[int]], int]:
+  """Token ids with special tokens, at most `max_length` of them, and how many texts were cut; uses all cores.
+
+  A text is cut before the special tokens at its end: [CLS] a b c [SEP] of max_length 3 is [CLS] a [SEP].
+  """
+  mask = tokenizer.encode("a").special_tokens_mask
+  after = len(mask) if all(mask) else mask[::-1].index(0)
+  if max_length <= sum(mask):
+    raise ValueError(f"max_length={max_length} has no room beside {sum(mask)} special tokens; use 8 or more")
+  ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
+  cut = 0
+  for index, row in enumerate(ids):
+    if len(row) > max_length:
+      ids[index] = row[: max_length - after] + row[len(row) - after :]
+      cut += 1
+  return ids, cut
+
+
+def _lines(words: Counter[str]) -> Iterable[str]:
+  line: list[str] = []
+  for word in sorted(words):
+    for _ in range(words[word]):
+      line.append(word)
+      if len(line) == _WORDS_PER_LINE:
+        yield " ".join(line)
+        line = []
+  yield " ".join(line)
+
+
+def _from_transformers(name: str) -> Tokenizer:
+  os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it reports the absence of PyTorch
+  from huggingface_hub import constants
+  from transformers import AutoTokenizer
+
+  def attempt(local: bool) -> Tokenizer:
+    loaded = AutoTokenizer.from_pretrained(name, local_files_only=local)
+    if not hasattr(loaded, "backend_tokenizer"):
+      raise ValueError(f"the tokenizer of {name} has no tokenizer.json form; convert it to one first")
+    return loaded.backend_tokenizer
+
+  if Path(name).is_dir():
+    try:
+      return attempt(local=True)
+    except OSError as error:
+      there = ", ".join(sorted(entry.name for entry in Path(name).iterdir())) or "nothing"
+      raise FileNotFoundError(
+        f"{name} has no tokenizer; there is {there}; add tokenizer.json, or vocab.txt and tokenizer_config.json"
+      ) from error
+  try:
+    return attempt(local=True)  # a name of the hub whose files are on this machine needs no network
+  except OSError as error:
+    if constants.HF_HUB_OFFLINE or not network.reachable(constants.ENDPOINT):
+      raise FileNotFoundError(
+        f"{name!r} is no directory, and no model of the hub that is on this machine, and there is no network "
+        "(or HF_HUB_OFFLINE is set); give a directory, or download the model first"
+      ) from error
+  return attempt(local=False)
