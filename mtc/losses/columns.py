@@ -1,0 +1,115 @@
+"""The texts of all devices as columns of a logit matrix: which of them a row sees, and a block of them at a time."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from mtc.types import Array, Embeddings, PyTree
+
+
+class Columns(NamedTuple):
+  """One kind of text of all devices: the anchors, the positives or the hard negatives."""
+
+  vectors: Array  # float[columns, dim]
+  keys: Array  # i32[columns, m]; negative = none
+  owner: Array  # i32[columns], the row of `everyone` that the text belongs to
+  real: Array  # bool[columns], False = belongs to a filler row, or is no text at all
+
+
+class Rows(NamedTuple):
+  """The texts of this device that the columns are compared with."""
+
+  vectors: Array  # float[rows, dim]
+  keys: Array  # i32[rows, m]; negative = none
+  index: Array  # i32[rows], their rows of `everyone`
+
+
+def queries(everyone: Embeddings) -> Columns:
+  """The anchors of all devices."""
+  owner = jnp.arange(everyone.weight.shape[0])
+  return Columns(full_precision(everyone.anchor), everyone.keys, owner, everyone.weight > 0)
+
+
+def documents(everyone: Embeddings) -> Columns:
+  """The positives of all devices."""
+  return queries(everyone)._replace(vectors=full_precision(everyone.positive))
+
+
+def hard_negatives(everyone: Embeddings) -> Columns | None:
+  """The hard negatives of all devices, or None where the task has none.
+
+  Two examples with three hard negatives each become columns with the owners [0, 0, 0, 1, 1, 1].
+  """
+  if everyone.negatives is None or everyone.negatives.shape[1] == 0:
+    return None
+  examples, n, dim = everyone.negatives.shape
+  real = jnp.broadcast_to(everyone.weight[:, None] > 0, (examples, n))
+  if everyone.negative_mask is not None:
+    real &= everyone.negative_mask
+  keys = everyone.negative_keys
+  return Columns(
+    vectors=full_precision(everyone.negatives).reshape(examples * n, dim),
+    keys=jnp.full((examples * n, 1), -1) if keys is None else keys.reshape(examples * n, 1),
+    owner=jnp.repeat(jnp.arange(examples), n),
+    real=real.reshape(-1),
+  )
+
+
+def local_rows(vectors: Array, local: Embeddings, offset: Array | int) -> Rows:
+  """The rows of this device: its anchors or its positives."""
+  return Rows(full_precision(vectors), local.keys, offset + jnp.arange(vectors.shape[0]))
+
+
+def own(rows: Rows, columns: Columns) -> Array:
+  """bool[rows, columns]: the column belongs to the row's own example."""
+  return rows.index[:, None] == columns.owner[None, :]
+
+
+def meet(rows: Rows, columns: Columns) -> Array:
+  """bool[rows, columns]: the row and the column have a key in common.
+
+  Rows with the keys [[5, 7], [8, -1]] and columns with [[7, 9], [-1, -1], [8, 5]] give
+  [[True, False, True], [False, False, True]].
+  """
+  # "No key" is another number on either side, so that it meets nothing.
+  row_keys = jnp.maximum(rows.keys, -1)
+  column_keys = jnp.where(columns.keys < 0, -2, columns.keys)
+  return jnp.any(row_keys[:, None, :, None] == column_keys[None, :, None, :], axis=(-1, -2))
+
+
+def cosines(rows: Rows, columns: Columns) -> Array:
+  """float[rows, columns], of unit vectors."""
+  # What TPU and GPU multiply in by default is not float32: divided by a temperature, its error is one of the loss.
+  return jnp.matmul(rows.vectors, columns.vectors.T, precision=lax.Precision.HIGHEST)
+
+
+def in_blocks(function: Callable[[Columns], PyTree], columns: Columns, block: int) -> PyTree:
+  """Applies `function` to `block` columns at a time and stacks its results, `[blocks, ...]`.
+
+  The gradient computes each block again, so that forward and backward hold one block of the logit matrix at a time. The
+  last block is filled up with columns that are not real. `block=0` takes all at once and computes nothing twice.
+  """
+  size = columns.owner.shape[0]
+  if not 0 < block < size:
+    return jax.tree.map(lambda x: x[None], function(columns))
+  blocks = -(-size // block)
+
+  def split(x: Array, fill: float) -> Array:
+    missing = [(0, blocks * block - size)] + [(0, 0)] * (x.ndim - 1)
+    return jnp.pad(x, missing, constant_values=fill).reshape(blocks, block, *x.shape[1:])
+
+  parts = Columns(
+    vectors=split(columns.vectors, 0),
+    keys=split(columns.keys, -1),
+    owner=split(columns.owner, -1),
+    real=split(columns.real, False),
+  )
+  return lax.map(jax.checkpoint(function, prevent_cse=False), parts)
+
+
+def full_precision(x: Array) -> Array:
+  """float64 as it is, any other float as float32."""
+  return x.astype(jnp.promote_types(x.dtype, jnp.float32))

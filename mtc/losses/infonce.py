@@ -1,0 +1,122 @@
+"""InfoNCE: find one's own positive among the texts of all devices."""
+
+from dataclasses import dataclass
+import math
+
+import jax
+import jax.numpy as jnp
+
+from mtc.losses import columns as cols
+from mtc.losses.fields import require_block, require_positive
+from mtc.types import Array, Embeddings
+
+DIRECTIONS = ("query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc")
+PARTITIONS = ("joint", "per_direction")
+
+# A logit of "not here". Finite, for a sum of exponentials over nothing must have a gradient; far below any real logit.
+_ABSENT = -1e30
+_MAX_LOG_SCALE = math.log(100)
+
+
+@dataclass
+class InfoNCE:
+  """The negative log-likelihood of the own positive in a softmax over the texts of all devices.
+
+  Row `i` with anchor `q_i` and positive `d_i` has the loss `log sum_c exp(s_c) - s(q_i, d_i)`, where `s` is the cosine
+  over the temperature. The columns `c` are, for each direction,
+
+  - query_to_doc: `q_i` with all positives and all hard negatives, those of other rows included;
+  - query_to_query: `q_i` with the other anchors;
+  - doc_to_query: `d_i` with all anchors;
+  - doc_to_doc: `d_i` with the positives and hard negatives of the other rows.
+
+  Partition "joint" is one softmax over the columns of all directions; "per_direction" is a softmax for each, and their
+  mean. The names and the numbers are those of MultipleNegativesRankingLoss of sentence-transformers 6.2.
+
+  A column that shares a key with the row is not a negative: it is left out or, with `multi_positive`, it is one more
+  positive, and the loss is `log sum_c exp(s_c) - mean_p s_p`.
+
+  Two orthogonal pairs at temperature 1, `q = d = [[1, 0], [0, 1]]`, have the loss `log(e + 1) - 1 = 0.3133` each; with
+  a key in common both are alone, and it is 0; with `multi_positive` also, it is `log(e + 1) - 1/2 = 0.8133`.
+
+  Reference: arXiv 1807.03748 eq. 4; with all directions jointly arXiv 2308.03281 eq. 3; multi_positive is L_out of
+  arXiv 2004.11362 eq. 2; the learnable temperature is that of arXiv 2103.00020 section 2.5.
+  """
+
+  temperature: float = 0.05
+  learn_temperature: bool = False  # it starts at `temperature`, and stays at 0.01 or above
+  directions: tuple[str, ...] = ("query_to_doc",)
+  partition: str = "joint"  # joint | per_direction
+  multi_positive: bool = False  # columns that share a key: True = positives, False = left out
+  block: int = 0  # columns of the logit matrix that are in memory at a time; 0 = all
+
+  def validate(self, dim: int) -> None:
+    """Raises ValueError for a field that cannot be right."""
+    require_positive("InfoNCE", "temperature", self.temperature)
+    require_block("InfoNCE", self.block)
+    if self.learn_temperature and self.temperature < 0.01:
+      raise ValueError(
+        f"temperature={self.temperature} of InfoNCE is below 0.01, where a learnable one is held; start it higher"
+      )
+    if isinstance(self.directions, str):
+      raise ValueError(f"directions={self.directions!r} of InfoNCE is a string; use a tuple, ({self.directions!r},)")
+    for direction in self.directions:
+      if direction not in DIRECTIONS:
+        raise ValueError(f"direction {direction!r} of InfoNCE is unknown; known: {', '.join(DIRECTIONS)}")
+    if len(set(self.directions)) < len(self.directions):
+      raise ValueError(f"directions={self.directions} of InfoNCE has one twice; name each once")
+    if "query_to_doc" not in self.directions:
+      raise ValueError(f"directions={self.directions} of InfoNCE lacks 'query_to_doc', where the positive is; add it")
+    if self.partition not in PARTITIONS:
+      raise ValueError(f"partition={self.partition!r} of InfoNCE is unknown; use {' or '.join(PARTITIONS)}")
+    alone = [d for d in self.directions if d in ("query_to_query", "doc_to_doc")]
+    if self.partition == "per_direction" and alone:
+      raise ValueError(f"partition='per_direction' of InfoNCE finds no positive in {', '.join(alone)}; use 'joint'")
+
+  def init(self) -> dict[str, Array]:
+    """`log_scale = log(1 / temperature)` when the temperature is learnt."""
+    return {"log_scale": jnp.asarray(-math.log(self.temperature), jnp.float32)} if self.learn_temperature else {}
+
+  def __call__(self, scalars: dict[str, Array], local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array:
+    """f32[examples]; see `Loss`."""
+    scale = self._scale(scalars)
+    parts = [self._direction(direction, scale, local, everyone, offset) for direction in self.directions]
+    if self.partition == "joint":
+      parts = [tuple(jnp.concatenate(leaves) for leaves in zip(*parts, strict=True))]
+    losses = [jax.nn.logsumexp(log_z, axis=0) - total.sum(0) / count.sum(0) for log_z, total, count in parts]
+    return sum(losses[1:], losses[0]) / len(losses)
+
+  def _scale(self, scalars: dict[str, Array]) -> Array | float:
+    if not self.learn_temperature:
+      return 1 / self.temperature
+    log_scale = scalars["log_scale"]
+    # The gradient passes the clamp: one step too far must not freeze the temperature for the rest of the run.
+    return jnp.exp(log_scale - jax.lax.stop_gradient(jnp.maximum(log_scale - _MAX_LOG_SCALE, 0)))
+
+  def _direction(
+    self, direction: str, scale: Array | float, local: Embeddings, everyone: Embeddings, offset: Array | int
+  ) -> tuple[Array, Array, Array]:
+    """Each `[parts, rows]`: the log-sum-exp of the logits, the sum of the positives' logits, and their number."""
+    row_side, column_side = direction.split("_to_")
+    rows = cols.local_rows(local.anchor if row_side == "query" else local.positive, local, offset)
+
+    def summarise(columns: cols.Columns, hard: bool) -> tuple[Array, Array, Array]:
+      mine, same = cols.own(rows, columns), cols.meet(rows, columns)
+      real = jnp.broadcast_to(columns.real[None, :], mine.shape)
+      if row_side == column_side:
+        real &= ~mine  # a text with itself, or a positive with its own hard negatives
+      # The own positive is there even in a filler row, whose loss would otherwise have no finite value.
+      partner = mine if row_side != column_side and not hard else jnp.zeros_like(mine)
+      positive = partner | (real & same) if self.multi_positive else partner
+      present = partner | (real if self.multi_positive else real & ~same)
+      logits = scale * cols.cosines(rows, columns)
+      log_z = jax.nn.logsumexp(jnp.where(present, logits, _ABSENT), axis=1)
+      return log_z, jnp.sum(jnp.where(positive, logits, 0), axis=1), jnp.sum(positive, axis=1)
+
+    sides = [(cols.queries(everyone), False)] if column_side == "query" else [(cols.documents(everyone), False)]
+    negatives = cols.hard_negatives(everyone)
+    if column_side == "doc" and negatives is not None:
+      sides.append((negatives, True))
+    parts = [cols.in_blocks(lambda c, hard=hard: summarise(c, hard), columns, self.block) for columns, hard in sides]
+    log_z, total, count = (jnp.concatenate(leaves) for leaves in zip(*parts, strict=True))
+    return log_z, total, count

@@ -1,0 +1,69 @@
+"""Matryoshka: the first dimensions of an embedding are an embedding too."""
+
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+
+from mtc.losses.columns import full_precision
+from mtc.losses.infonce import InfoNCE
+from mtc.losses.protocol import Loss
+from mtc.types import Array, Embeddings
+
+_EPS = 1e-12  # of the squared norm: the beginning of a vector may be all zeros
+
+
+@dataclass
+class Matryoshka:
+  """The weighted sum of another loss, taken of the first `dims` dimensions, each time brought back to unit length.
+
+  The vector [0.6, 0, 0.8] is [1, 0] at `dims=(2,)`. The dimensions share the scalars of the inner loss.
+
+  Reference: arXiv 2205.13147 eq. 1. The numbers are those of MatryoshkaLoss of sentence-transformers 6.2.
+  """
+
+  loss: Loss = field(default_factory=InfoNCE)
+  dims: tuple[int, ...] = ()  # name the full dimension too, or it is not trained
+  weights: tuple[float, ...] = ()  # one for each of dims; () = 1 for each
+
+  def validate(self, dim: int) -> None:
+    """Raises ValueError for a field that cannot be right, for dims over `dim`, and for what the inner loss refuses."""
+    if not self.dims:
+      raise ValueError(f"dims of Matryoshka is empty; name the dimensions to train, e.g. ({dim}, {max(dim // 2, 1)})")
+    for size in self.dims:
+      if not 1 <= size <= dim:
+        raise ValueError(f"dims={self.dims} of Matryoshka: {size} is not from 1 to {dim}, the model's dimensions")
+    if len(set(self.dims)) < len(self.dims):
+      raise ValueError(f"dims={self.dims} of Matryoshka has one twice; weigh it with `weights` instead")
+    if self.weights and len(self.weights) != len(self.dims):
+      raise ValueError(
+        f"weights={self.weights} of Matryoshka do not match dims={self.dims}; give one for each, or ()"
+      )
+    if not all(weight > 0 for weight in self.weights):
+      raise ValueError(f"weights={self.weights} of Matryoshka are not all positive; leave out a dimension instead")
+    for size in self.dims:
+      self.loss.validate(size)
+
+  def init(self) -> dict[str, Array]:
+    """The scalars of the inner loss."""
+    return self.loss.init()
+
+  def __call__(self, scalars: dict[str, Array], local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array:
+    """f32[examples]; see `Loss`."""
+    total = jnp.zeros((), full_precision(local.anchor).dtype)
+    for size, weight in zip(self.dims, self.weights or (1.0,) * len(self.dims), strict=True):
+      total += weight * self.loss(scalars, _shorten(local, size), _shorten(everyone, size), offset)
+    return total
+
+
+def _shorten(embeddings: Embeddings, dim: int) -> Embeddings:
+  def shorten(x: Array) -> Array:
+    x = full_precision(x[..., :dim])
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), _EPS))
+
+  negatives = embeddings.negatives
+  return embeddings.replace(
+    anchor=shorten(embeddings.anchor),
+    positive=shorten(embeddings.positive),
+    negatives=None if negatives is None else shorten(negatives),
+  )

@@ -1,0 +1,32 @@
+"""What every loss is."""
+
+from typing import Protocol
+
+from mtc.types import Array, Embeddings
+
+
+class Loss(Protocol):
+  """A plain dataclass whose fields say how examples are scored. It knows neither the model nor the devices."""
+
+  def init(self) -> dict[str, Array]:
+    """The learnable scalars, f32[], by name; {} when there are none."""
+    ...
+
+  def validate(self, dim: int) -> None:
+    """Raises ValueError for the first field that cannot be right for embeddings of `dim` dimensions."""
+    ...
+
+  def __call__(self, scalars: dict[str, Array], local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array:
+    """Scores the examples of one device.
+
+    Args:
+      scalars: as `init` gave them, or as training has changed them.
+      local: the examples of this device, unit vectors.
+      everyone: the examples of all devices; row `i` of `local` is its row `offset + i`.
+      offset: i32[], may be traced.
+
+    Returns:
+      f32[examples] (f64 for f64 vectors), a loss for each row of `local`. A row of weight 0 has a finite loss and
+      changes no other row's; to leave it out of the mean is the caller's part.
+    """
+    ...
