@@ -1,0 +1,61 @@
+"""The door of this room: an encoder as three pure functions."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mtc.models import pooling
+from mtc.models.architecture import architecture
+from mtc.models.bert import Bert
+from mtc.models.dense import dense
+from mtc.models.spec import ModelSpec
+from mtc.types import PyTree, Tokens
+
+
+class Encoder(NamedTuple):
+  """Tokens to hidden states to one vector for each slot.
+
+  Attributes:
+    init: key -> params: {"backbone": ..., "projection": {"kernel", "bias"}}, float32; no projection when dim is 0.
+    apply: (params, tokens, key) -> hidden states [rows * length, width]; the key is for dropout, None = no dropout.
+    pool: (params, hidden, tokens) -> f32[rows * slots, dim], projected, not normalised; finite for an empty slot.
+  """
+
+  init: Callable[[jax.Array], dict[str, Any]]
+  apply: Callable[[PyTree, Tokens, jax.Array | None], jax.Array]
+  pool: Callable[[PyTree, jax.Array, Tokens], jax.Array]
+
+
+def build(config: dict[str, Any], spec: ModelSpec) -> Encoder:
+  """Builds the encoder that a Hugging Face config describes, with the dropout, dim, pooling and dtype of the spec.
+
+  Raises:
+    ValueError: the config is not of an encoder that this room knows, or the spec is out of range.
+  """
+  spec.validate()
+  sizes = architecture(config)
+  backbone = Bert(sizes, spec.dropout, jnp.dtype(spec.dtype))
+
+  def init(key: jax.Array) -> dict[str, Any]:
+    backbone_key, projection_key = jax.random.split(key)
+    one = jnp.ones((1, 1), jnp.int32)
+    tokens = Tokens(ids=jnp.zeros_like(one), segment=one, position=jnp.zeros_like(one), slots=1)
+    params = {"backbone": backbone.init(backbone_key, tokens, deterministic=True)["params"]}
+    if spec.dim:
+      kernel = 0.02 * jax.random.normal(projection_key, (sizes.width, spec.dim))
+      params["projection"] = {"kernel": kernel, "bias": jnp.zeros(spec.dim)}
+    return params
+
+  def apply(params: PyTree, tokens: Tokens, key: jax.Array | None) -> jax.Array:
+    keys = {} if key is None else {"dropout": key}
+    return jnp.asarray(backbone.apply({"params": params["backbone"]}, tokens, deterministic=key is None, rngs=keys))
+
+  def pool(params: PyTree, hidden: jax.Array, tokens: Tokens) -> jax.Array:
+    pooled = pooling.pool(hidden, tokens, spec.pooling)
+    if not spec.dim:
+      return pooled
+    return dense(pooled, params["projection"]["kernel"], params["projection"]["bias"])
+
+  return Encoder(init, apply, pool)

@@ -1,0 +1,182 @@
+"""The directory layout of sentence-transformers: which modules follow the backbone, and with which weights."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from mtc.models.pretrained import open_safetensors, read_json
+
+# Ours on the left, theirs on the right.
+_POOLINGS = {"mean": "mean", "cls": "cls", "max": "max", "last": "lasttoken"}
+# Which flag of the older layout says which pooling. Every version reads these flags, so they are what is written.
+_FLAGS = {
+  "pooling_mode_cls_token": "cls",
+  "pooling_mode_mean_tokens": "mean",
+  "pooling_mode_max_tokens": "max",
+  "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+  "pooling_mode_weightedmean_tokens": "weightedmean",
+  "pooling_mode_lasttoken": "lasttoken",
+}
+
+
+@dataclasses.dataclass
+class SentenceTransformer:
+  """What a sentence-transformers directory says beside its backbone.
+
+  Attributes:
+    backbone: the directory with config.json, model.safetensors and the tokenizer.
+    pooling: mean, cls, max or last.
+    projection: {"kernel": f32[width, dim], "bias": f32[dim]}; {} = none.
+    normalize: whether the embeddings have unit length.
+    prompts: role ("query", "document", ...) -> the text that precedes each input.
+    max_length: in tokens; 0 = as the tokenizer or the positions say.
+  """
+
+  backbone: pathlib.Path
+  pooling: str
+  projection: dict[str, np.ndarray]
+  normalize: bool
+  prompts: dict[str, str]
+  max_length: int
+
+
+def is_sentence_transformer(directory: str | pathlib.Path) -> bool:
+  """Whether the directory has the layout of sentence-transformers."""
+  return (pathlib.Path(directory) / "modules.json").is_file()
+
+
+def load_sentence_transformer(directory: str | pathlib.Path) -> SentenceTransformer:
+  """Reads the layout; raises ValueError on modules, poolings or activations that this encoder does not have."""
+  directory = pathlib.Path(directory)
+  kinds, paths = _read_modules(directory)
+  rest = kinds[2:]
+  if kinds[:2] != ["Transformer", "Pooling"] or rest not in ([], ["Dense"], ["Normalize"], ["Dense", "Normalize"]):
+    raise ValueError(
+      f"{directory / 'modules.json'} has the modules {', '.join(kinds)}; "
+      "known is Transformer, Pooling, then at most one Dense and a Normalize, in this order"
+    )
+  settings = directory / "config_sentence_transformers.json"
+  prompts = read_json(settings).get("prompts") or {} if settings.is_file() else {}
+  lengths = paths[0] / "sentence_bert_config.json"
+  max_length = read_json(lengths).get("max_seq_length") or 0 if lengths.is_file() else 0
+  return SentenceTransformer(
+    backbone=paths[0],
+    pooling=_read_pooling(paths[1] / "config.json"),
+    projection=_read_dense(paths[2]) if "Dense" in rest else {},
+    normalize="Normalize" in rest,
+    prompts={role: prompt for role, prompt in prompts.items() if prompt},
+    max_length=max_length,
+  )
+
+
+def save_sentence_transformer(
+  directory: str | pathlib.Path,
+  pooling: str,
+  width: int,
+  projection: dict[str, np.ndarray],
+  prompts: dict[str, str],
+  max_length: int,
+) -> None:
+  """Writes the modules around a backbone that lies, or will lie, in the directory itself.
+
+  The embeddings get unit length.
+
+  Args:
+    pooling: mean, cls, max or last.
+    width: of the backbone.
+    projection: {"kernel": [width, dim], "bias": [dim]}, or {} for none.
+    prompts: role -> the text that precedes each input; "query" and "document" are always written.
+    max_length: in tokens, with the special ones.
+  """
+  directory = pathlib.Path(directory)
+  mode = _POOLINGS[pooling]
+  flags = {flag: value == mode for flag, value in _FLAGS.items()}
+  names = ["Transformer", "Pooling", "Dense", "Normalize"] if projection else ["Transformer", "Pooling", "Normalize"]
+  modules = []
+  for index, name in enumerate(names):
+    path = f"{index}_{name}" if index else ""
+    (directory / path).mkdir(parents=True, exist_ok=True)
+    # The short names of the first versions, which all later ones resolve.
+    modules.append({"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{name}"})
+  _write_json(directory / "modules.json", modules)
+  _write_json(directory / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
+  _write_json(
+    directory / "config_sentence_transformers.json",
+    {
+      "__version__": {},
+      "default_prompt_name": None,
+      "model_type": "SentenceTransformer",
+      "prompts": {"query": "", "document": "", **prompts},
+      "similarity_fn_name": "cosine",
+    },
+  )
+  _write_json(
+    directory / "1_Pooling" / "config.json", {"word_embedding_dimension": width, **flags, "include_prompt": True}
+  )
+  if projection:
+    kernel, bias = (np.asarray(projection[name], np.float32) for name in ("kernel", "bias"))
+    dense = {
+      "in_features": kernel.shape[0],
+      "out_features": kernel.shape[1],
+      "bias": True,
+      "activation_function": "torch.nn.modules.linear.Identity",
+    }
+    _write_json(directory / "2_Dense" / "config.json", dense)
+    tensors = {"linear.weight": np.ascontiguousarray(kernel.T), "linear.bias": bias}
+    safetensors.numpy.save_file(tensors, directory / "2_Dense" / "model.safetensors", metadata={"format": "pt"})
+
+
+def _read_modules(directory: pathlib.Path) -> tuple[list[str], list[pathlib.Path]]:
+  path = directory / "modules.json"
+  try:
+    modules = [(module["type"], pathlib.Path(module["path"])) for module in json.loads(path.read_text("utf-8"))]
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    raise ValueError(f"{path} is not a list of modules with type and path ({error!r})") from error
+  for _, folder in modules:
+    if folder.is_absolute() or ".." in folder.parts:
+      raise ValueError(f"{path} names {str(folder)!r}, a folder outside its directory")
+  return [name.rpartition(".")[2] for name, _ in modules], [directory / folder for _, folder in modules]
+
+
+def _read_pooling(path: pathlib.Path) -> str:
+  config = read_json(path)
+  modes = config.get("pooling_mode") or [mode for flag, mode in _FLAGS.items() if config.get(flag)] or "mean"
+  modes = [modes] if isinstance(modes, str) else modes
+  ours = [name for name, theirs in _POOLINGS.items() if modes == [theirs]]
+  if not ours:
+    raise ValueError(f"{path} has the pooling {' + '.join(modes)}; known is one of {', '.join(_POOLINGS.values())}")
+  if not config.get("include_prompt", True):
+    raise ValueError(f"{path} leaves the prompt out of the pooling (include_prompt=false), which is not supported")
+  return ours[0]
+
+
+def _read_dense(directory: pathlib.Path) -> dict[str, np.ndarray]:
+  config = read_json(directory / "config.json")
+  # Without the entry, sentence-transformers takes its default, Tanh.
+  activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
+  if activation.rpartition(".")[2] != "Identity":
+    raise ValueError(f"{directory} has the activation {activation}; only a linear projection (Identity) is supported")
+  if config.get("use_residual", False):
+    raise ValueError(f"{directory} has a residual connection (use_residual=true), which is not supported")
+  for name in ("module_input_name", "module_output_name"):
+    if config.get(name, "sentence_embedding") != "sentence_embedding":
+      raise ValueError(f"{directory} has {name}={config[name]!r}; only 'sentence_embedding' is supported")
+  path = directory / "model.safetensors"
+  with open_safetensors(path) as file:
+    tensors = {name: np.asarray(file.get_tensor(name), np.float32) for name in sorted(file.keys())}
+  shape = (config["out_features"], config["in_features"])
+  kernel, bias = tensors.get("linear.weight"), tensors.get("linear.bias")
+  if bias is None and not config.get("bias", True):
+    bias = np.zeros(shape[0], np.float32)
+  if kernel is None or bias is None or kernel.shape != shape or bias.shape != shape[:1]:
+    found = {name: list(value.shape) for name, value in tensors.items()}
+    raise ValueError(f"{path} has {found}, expected linear.weight {list(shape)} and linear.bias [{shape[0]}]")
+  return {"kernel": np.ascontiguousarray(kernel.T), "bias": bias}
+
+
+def _write_json(path: pathlib.Path, content: Any) -> None:
+  path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
