@@ -1,0 +1,61 @@
+"""Search: do the documents that answer a query come first?"""
+
+from collections.abc import Sequence
+import dataclasses
+
+import numpy as np
+
+from mtc.evaluators.encoder import TextEncoder, vectors
+from mtc.evaluators.metrics import means
+from mtc.evaluators.similarity import top_k
+from mtc.evaluators.tables import Search
+
+
+@dataclasses.dataclass
+class Retrieval:
+  """Mean reciprocal rank, nDCG and recall, as trec_eval, BEIR and mteb define them.
+
+  nDCG takes the grade itself as gain; recall@k divides by all relevant documents, also where they are more than k; a
+  query without a relevant one scores 0; of documents that score the same, the one with the greater id comes first.
+
+  Attributes:
+    mrr_at: a first relevant document beyond this rank counts 0.
+    ndcg_at: ranks that nDCG looks at.
+    recall_at: ranks, one metric for each.
+  """
+
+  mrr_at: int = 10
+  ndcg_at: int = 10
+  recall_at: Sequence[int] = (1, 10)
+
+  def __call__(self, encode: TextEncoder, table: Search) -> dict[str, float]:
+    """`mrr@k` first, then `ndcg@k` and `recall@k`, each from 0 to 1; then each as `metric/language` of the query."""
+    depth = max(self.mrr_at, self.ndcg_at, *self.recall_at)
+    if min(self.mrr_at, self.ndcg_at, *self.recall_at) < 1:
+      raise ValueError(f"{self} looks at no rank at all for some metric; use 1 or more for each")
+    asked = list(table.qrels)
+    documents = sorted(table.corpus, reverse=True)
+    found = top_k(
+      vectors(encode, [table.queries[query] for query in asked], "query"),
+      vectors(encode, [table.corpus[document] for document in documents], "document"),
+      depth,
+    )
+    grades, ideal = np.zeros((2, len(asked), depth))
+    relevant = np.zeros(len(asked))
+    for row, query in enumerate(asked):
+      judged = table.qrels[query]
+      grades[row, : found.shape[1]] = [max(judged.get(documents[column], 0), 0) for column in found[row]]
+      best = sorted((grade for grade in judged.values() if grade > 0), reverse=True)
+      relevant[row] = len(best)
+      ideal[row, : len(best)] = best[:depth]
+
+    hits = grades > 0
+    discount = 1 / np.log2(np.arange(2, self.ndcg_at + 2))
+    gain, best_gain = (values[:, : self.ndcg_at] @ discount for values in (grades, ideal))
+    values = {
+      f"mrr@{self.mrr_at}": (hits[:, : self.mrr_at] / np.arange(1, self.mrr_at + 1)).max(axis=1),
+      f"ndcg@{self.ndcg_at}": gain / np.where(relevant > 0, best_gain, 1),
+    }
+    for k in self.recall_at:
+      values[f"recall@{k}"] = hits[:, :k].sum(axis=1) / np.maximum(relevant, 1)
+    return means(values, [table.languages.get(query, "") for query in asked])

@@ -1,0 +1,55 @@
+"""Translation matching: is a text's nearest neighbour in another language its translation?"""
+
+import dataclasses
+
+import numpy as np
+
+from mtc.evaluators.encoder import TextEncoder, vectors
+from mtc.evaluators.metrics import means, subset
+from mtc.evaluators.similarity import top_k
+from mtc.evaluators.tables import Parallel
+
+
+@dataclasses.dataclass
+class TranslationMatching:
+  """Each text asks each other language for its nearest text, as mteb's bitext mining; of equals the first id wins.
+
+  Attributes:
+    pivot: with a language here, only pairs from it and to it are scored; with none, all ordered pairs.
+    limit: ids at most, drawn by `seed`; 0 takes all.
+    seed: of the draw.
+  """
+
+  pivot: str = ""
+  limit: int = 1000
+  seed: int = 0
+
+  def __call__(self, encode: TextEncoder, table: Parallel) -> dict[str, float]:
+    """`accuracy`, from 0 to 1, the mean over all texts asked; then by language of the asking text.
+
+    Raises:
+      ValueError: no text has the pivot's language, or no text has a translation.
+    """
+    ids = np.array(sorted(set(table.ids)))
+    chosen = set(ids[subset(len(ids), self.limit, self.seed)])
+    order = sorted((row for row, id in enumerate(table.ids) if id in chosen), key=lambda row: table.ids[row])
+    languages = np.array([table.languages[row] for row in order])
+    names = sorted(set(languages))
+    if self.pivot and self.pivot not in names:
+      raise ValueError(f"pivot={self.pivot!r} is not a language of the table; it has {', '.join(names)}")
+    rows = vectors(encode, [table.texts[row] for row in order])
+    members = {name: np.flatnonzero(languages == name) for name in names}
+    place = {name: {table.ids[order[row]]: at for at, row in enumerate(members[name])} for name in names}
+
+    right, asked = [], []
+    for source in names:
+      for target in names:
+        if source == target or (self.pivot and self.pivot not in (source, target)):
+          continue
+        wanted = np.array([place[target].get(table.ids[order[row]], -1) for row in members[source]])
+        nearest = top_k(rows[members[source]], rows[members[target]], 1)[:, 0]
+        right.extend((nearest == wanted)[wanted >= 0])
+        asked.extend([source] * int((wanted >= 0).sum()))
+    if not asked:
+      raise ValueError(f"none of {len(order)} texts has a translation among the others; do the ids join them?")
+    return means({"accuracy": np.array(right, np.float64)}, asked)
