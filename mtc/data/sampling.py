@@ -169,6 +169,7 @@ def quotas(shares: np.ndarray, total: int) -> np.ndarray:
     if not (exact < 1).any():
       break
     small |= exact < 1
+  exact = np.round(exact, 9)  # so that the last bit of a power or a sum decides no tie
   whole = np.floor(exact).astype(np.int64)
   whole[np.argsort(whole - exact, kind="stable")[: total - whole.sum()]] += 1
   return whole
