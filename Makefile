@@ -26,6 +26,7 @@ test-slow: $(READY)
 lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/pyright --pythonpath $(RUN)
+	$(VENV)/bin/shellcheck launch/*.sh .ci/run
 
 venv: $(READY)
 
@@ -44,8 +45,8 @@ $(READY): requirements.lock pyproject.toml
 	  echo "Making $(VENV) with $$python"; "$$python" -m venv --clear $(VENV); \
 	fi
 	@echo "Installing requirements.lock: about 600 MB to fetch the first time, a few minutes"
-	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(RUN) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	$(RUN) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 # Needs uv. Versions for every supported Python and system, their hashes, and no index.

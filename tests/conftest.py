@@ -68,7 +68,7 @@ def texts(data_dir: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def tokenizer(texts: list[str]):
-  """A `tokenizers.Tokenizer` of about 300 WordPieces, as BERT's: `[CLS] text [SEP]`, no padding, no truncation."""
+  """A `tokenizers.Tokenizer` of about 170 WordPieces, as BERT's: `[CLS] text [SEP]`, no padding, no truncation."""
   from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
   normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
