@@ -13,9 +13,9 @@ ORDER = (
   {"types"},
   {"losses", "models", "parallel", "optim", "evaluators", "data"},
   {"config"},
-  {"step", "checkpoint", "records", "start", "cli"},
+  {"step", "checkpoint", "records", "cli"},
   {"embed"},
-  {"export", "evaluate", "__init__"},
+  {"export", "evaluate", "start", "__init__"},
   {"train"},
   {"main", "transfer", "pretrain"},
 )
