@@ -1,6 +1,6 @@
 """Encoders: pretrained or from a seed, behind three pure functions."""
 
-from mtc.models.architecture import positions
+from mtc.models.architecture import positions, width
 from mtc.models.encoder import Encoder, build
 from mtc.models.pretrained import load_backbone, read_config, resolve, save_backbone
 from mtc.models.sentence_transformers import (
@@ -25,4 +25,5 @@ __all__ = [
   "save_backbone",
   "save_sentence_transformer",
   "scratch_config",
+  "width",
 ]

@@ -99,6 +99,11 @@ def positions(config: Config) -> int:
   return built.position_table - built.position_offset
 
 
+def width(config: Config) -> int:
+  """The size of a hidden state."""
+  return architecture(config).width
+
+
 def _positive(config: Config, name: str, default: int = 0) -> int:
   value = config.get(name, default)
   if not isinstance(value, int) or value < 1:

@@ -168,7 +168,7 @@ def save_backbone(directory: str | pathlib.Path, backbone: PyTree, config: dict[
     tensors[name] = np.ascontiguousarray(value.T if transposed else value)
   saved = {**config, "architectures": [_CLASS[check_model_type(config)]], "dtype": "float32"}
   saved.pop("torch_dtype", None)  # the older name of dtype
-  safetensors.numpy.save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+  write_safetensors(directory / "model.safetensors", tensors)
   (directory / "config.json").write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -239,6 +239,12 @@ def _shards(index: pathlib.Path) -> dict[str, set[str]]:
   if not shards:
     raise ValueError(f"{index} has no weight_map; download the model again")
   return shards
+
+
+def write_safetensors(path: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
+  """Writes the tensors, contiguous, in the form that transformers reads."""
+  # Not by save_file, which makes a file that only its owner can read.
+  path.write_bytes(safetensors.numpy.save(tensors, metadata={"format": "pt"}))
 
 
 @contextlib.contextmanager

@@ -6,9 +6,8 @@ import pathlib
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 
-from mtc.models.pretrained import open_safetensors, read_json
+from mtc.models.pretrained import open_safetensors, read_json, write_safetensors
 
 # Ours on the left, theirs on the right.
 _POOLINGS = {"mean": "mean", "cls": "cls", "max": "max", "last": "lasttoken"}
@@ -127,7 +126,7 @@ def save_sentence_transformer(
     }
     _write_json(directory / "2_Dense" / "config.json", dense)
     tensors = {"linear.weight": np.ascontiguousarray(kernel.T), "linear.bias": bias}
-    safetensors.numpy.save_file(tensors, directory / "2_Dense" / "model.safetensors", metadata={"format": "pt"})
+    write_safetensors(directory / "2_Dense" / "model.safetensors", tensors)
 
 
 def _read_modules(directory: pathlib.Path) -> tuple[list[str], list[pathlib.Path]]:
@@ -157,7 +156,7 @@ def _read_pooling(path: pathlib.Path) -> str:
 def _read_dense(directory: pathlib.Path) -> dict[str, np.ndarray]:
   config = read_json(directory / "config.json")
   # Without the entry, sentence-transformers takes its default, Tanh.
-  activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
+  activation = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
   if activation.rpartition(".")[2] != "Identity":
     raise ValueError(f"{directory} has the activation {activation}; only a linear projection (Identity) is supported")
   if config.get("use_residual", False):
