@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from sklearn.neighbors import KNeighborsClassifier
+
+from mtc.evaluators import KNN, Labelled
+
+
+def made(rng, test=80, reference=120, dim=16, labels=5):
+  """Vectors of rows 0..test-1 and of the reference texts behind them."""
+  centres = rng.normal(size=(labels, dim))
+  truth = rng.integers(0, labels, test + reference)
+  vectors = centres[truth] + 2 * rng.normal(size=(test + reference, dim))
+  texts, names = [str(i) for i in range(test + reference)], [[f"l{t}"] for t in truth]
+  return Labelled(texts[:test], names[:test], (), texts[test:], names[test:]), vectors
+
+
+@pytest.mark.parametrize("k", [1, 4, 10])
+def test_equals_scikit_learn_also_where_votes_draw(numbered, k):
+  table, vectors = made(np.random.default_rng(0))
+  classifier = KNeighborsClassifier(k, metric="cosine", algorithm="brute")
+  classifier.fit(vectors[80:], [row[0] for row in table.reference_labels])
+  wanted = classifier.score(vectors[:80], [row[0] for row in table.labels])
+  assert 0.3 < wanted < 0.9
+  scores = KNN(k=k)(numbered(vectors), table)
+  assert scores == pytest.approx({"accuracy": wanted})
+
+
+def test_a_draw_of_votes_goes_to_the_label_that_sorts_first(numbered):
+  vectors = [[1, 0], [1, 0.1], [1, 0.2], [1, 0.3], [0, 1]]
+  table = Labelled(["0"], [["a"]], (), list("1234"), [["b"], ["a"], ["b"], ["a"]])
+  assert KNN(k=2)(numbered(vectors), table) == {"accuracy": 1.0}
+  assert KNN(k=3)(numbered(vectors), table) == {"accuracy": 0.0}
+  assert KNN(k=4)(numbered(vectors), table) == {"accuracy": 1.0}
+
+
+def test_of_equally_near_reference_texts_the_first_counts(numbered):
+  vectors = [[1, 0], [1, 1], [1, 1.0000001], [1, -1]]
+  for labels, wanted in ((["a", "b", "b"], 1.0), (["b", "a", "a"], 0.0)):
+    table = Labelled(["0"], [["a"]], (), list("123"), [[label] for label in labels])
+    assert KNN(k=1)(numbered(vectors), table) == {"accuracy": wanted}
+
+
+def test_several_labels_each_get_a_vote_and_any_of_the_texts_own_is_right(numbered):
+  vectors = [[1, 0], [1, 0.1], [1, 0.2], [1, 0.3]]
+  table = Labelled(["0"], [["x", "c"]], (), list("123"), [["a", "c"], ["b", "c"], ["a", "c"]])
+  assert KNN(k=3)(numbered(vectors), table) == {"accuracy": 1.0}
+
+
+def test_a_language_is_the_accuracy_of_its_texts(numbered):
+  table, vectors = made(np.random.default_rng(1))
+  table.languages = ["de"] * 30 + ["ja"] * 50
+  scores = KNN()(numbered(vectors), table)
+  assert list(scores) == ["accuracy", "accuracy/de", "accuracy/ja"]
+  for name, part in (("de", slice(30)), ("ja", slice(30, 80))):
+    alone = Labelled(table.texts[part], table.labels[part], (), table.reference_texts, table.reference_labels)
+    assert KNN()(numbered(vectors), alone)["accuracy"] == pytest.approx(scores[f"accuracy/{name}"])
+
+
+def test_limits_draw_texts_and_reference_texts(numbered):
+  table, vectors = made(np.random.default_rng(2))
+  seen = []
+
+  def encode(texts, role="document"):
+    seen.append(list(texts))
+    return numbered(vectors)(texts)
+
+  KNN(limit=7, reference_limit=30)(encode, table)
+  assert [len(set(texts)) for texts in seen] == [7, 30]
+  assert set(seen[0]) < set(table.texts) and set(seen[1]) < set(table.reference_texts)
+
+
+@pytest.mark.parametrize("k", [0, 3])
+def test_k_must_fit_the_reference_texts(numbered, k):
+  table = Labelled(["0"], [["a"]], (), ["1", "2"], [["a"], ["b"]])
+  with pytest.raises(ValueError, match=f"k={k} of KNN is not between 1 and the number of reference texts, 2"):
+    KNN(k=k)(numbered(np.eye(3)), table)

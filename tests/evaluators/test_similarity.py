@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+from scipy import sparse
+
+from mtc.evaluators.similarity import UNITS, cosines, similarity_blocks, top_k
+
+
+def signs(rng, count):
+  return (rng.choice([-1, 1], (count, 16)) / 4).astype(np.float32)  # unit rows whose cosines are exact, with ties
+
+
+def test_worked_example():
+  query = np.array([[1, 0]], np.float32)
+  documents = np.array([[0.5, 0.75**0.5], [0.9, 0.19**0.5], [0.5, -(0.75**0.5)]], np.float32)
+  assert top_k(query, documents, 2).tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("k", [1, 7, 50, 80])
+def test_top_k_is_a_stable_sort(form, k):
+  rng = np.random.default_rng(0)
+  queries, documents = signs(rng, 30), signs(rng, 50)
+  wanted = np.argsort(-(queries @ documents.T), axis=1, kind="stable")[:, :k]
+  np.testing.assert_array_equal(top_k(form(queries), form(documents), k), wanted)
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("block", [1, 100, 170, 10**6])
+def test_blocks_are_bounded_and_join_to_the_whole(form, block):
+  rng = np.random.default_rng(1)
+  queries, documents = signs(rng, 30), signs(rng, 50)
+  parts = list(similarity_blocks(form(queries), form(documents), block))
+  assert all(scores.size <= max(block, 50) for _, scores in parts)
+  np.testing.assert_array_equal(np.concatenate([rows for rows, _ in parts]), np.arange(30))
+  np.testing.assert_array_equal(np.concatenate([scores for _, scores in parts]), UNITS * (queries @ documents.T))
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
+def test_cosines_of_pairs_are_the_diagonal(form):
+  rng = np.random.default_rng(2)
+  a, b = signs(rng, 20), signs(rng, 20)
+  np.testing.assert_array_equal(cosines(form(a), form(b)), UNITS * np.diag(a @ b.T))
