@@ -82,8 +82,10 @@ def _tf(
     return tf.numpy_function(make, [number], tf.int64)
 
   numbers = tf.data.Dataset.range(start, end).map(ticket, num_parallel_calls=workers, deterministic=True)
+  options = tf.data.Options()
+  options.threading.private_threadpool_size = workers
   try:
-    for number in numbers.prefetch(prefetch).as_numpy_iterator():
+    for number in numbers.prefetch(prefetch).with_options(options).as_numpy_iterator():
       yield int(number), made.pop(int(number)).result()
   finally:
     closed = True
