@@ -1,0 +1,59 @@
+"""What every command shares: flags, exit codes, and answers instead of tracebacks for the user's own mistakes."""
+
+from collections.abc import Iterator, Sequence
+import contextlib
+import os
+import sys
+from typing import Any
+
+from absl import flags, logging
+
+from mtc.config import Experiment
+
+MISTAKE = 2  # the exit code for wrong arguments, configuration or data
+
+
+@contextlib.contextmanager
+def mistakes() -> Iterator[None]:
+  """Ends the process with exit code 2 and the error's message, where the block raises for something a user can mend."""
+  try:
+    yield
+  except (ValueError, OSError) as error:
+    if os.environ.get("MTC_TRACEBACK"):
+      raise
+    print(f"error: {error}\n(MTC_TRACEBACK=1 shows where)", file=sys.stderr)
+    raise SystemExit(MISTAKE) from None
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+  """Parses absl flags; what is wrong with them, or with the config that they name, ends with exit code 2."""
+  with mistakes():
+    try:
+      rest = flags.FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, SyntaxError, ImportError) as error:
+      raise ValueError(f"the arguments or the config cannot be used: {error}") from error
+  if not flags.FLAGS["verbosity"].present:
+    logging.set_verbosity(logging.WARNING)  # Orbax tells every step of every save
+  return rest
+
+
+def experiment(config: Any, argv: Sequence[str]) -> Experiment:
+  """The experiment of --config, checked.
+
+  Raises:
+    ValueError: there is none, it is something else, or an argument is not a flag.
+  """
+  if len(argv) > 1:
+    raise ValueError(f"{argv[1]!r} is not a flag; overrides are written --config.name=value")
+  if config is None:
+    raise ValueError("--config is missing; for example --config configs/multitask.py")
+  if not isinstance(config, Experiment):
+    raise ValueError(f"get_config() of --config returned {type(config).__name__}; it must return mtc.config.Experiment")
+  config.validate()
+  return config
+
+
+def quiet() -> None:
+  """Silences what libraries say about themselves; call it before they are imported."""
+  os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

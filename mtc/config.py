@@ -1,0 +1,155 @@
+"""An experiment, whole: plain dataclasses, so that an editor finds each field and the command line overrides it."""
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+from mtc import data, evaluators, losses
+from mtc.models import ModelSpec
+from mtc.optim import OptimSpec
+
+# Fields that only steer a run: they may differ when a workdir is resumed.
+STEERING = (
+  "stop_after",
+  "log_every",
+  "checkpoint_every",
+  "evaluate_every",
+  "input",
+  "cache_dir",
+  "data_dir",
+  "on_nonfinite",
+  "nonfinite_limit",
+  "evaluations",
+  "best_metric",
+  "examples_shown",
+)
+
+
+@dataclass
+class Task:
+  """One labelling task: where its rows are, how they become pairs, and how the pairs are scored."""
+
+  source: data.Source
+  examples: data.Kind = field(default_factory=data.Pairs)
+  loss: losses.Loss = field(default_factory=losses.InfoNCE)
+  batch_size: int = 64  # anchors of a step, over all devices
+  weight: float = 1.0  # of its mean loss in the total
+  max_length: int = 128  # tokens, special ones included; longer texts are cut and counted
+  label_exponent: float = 1.0  # 1: every anchor once an epoch; below 1: labels by size ** exponent; 0: all labels alike
+  anchor_role: str = ""  # the name of its prompt in Experiment.prompts; "" = query for Pairs, else document
+  positive_role: str = "document"
+
+  def roles(self) -> tuple[str, str]:
+    """The roles of anchor and positive (and negatives)."""
+    return self.anchor_role or ("query" if isinstance(self.examples, data.Pairs) else "document"), self.positive_role
+
+
+@dataclass
+class Evaluation:
+  """What to measure, and on what: the test split at the end, the validation split at checkpoints."""
+
+  source: data.Source
+  examples: data.Kind
+  evaluator: evaluators.Evaluator
+  test: str = "test"
+  validation: str = "validation"  # "" = not measured during training
+  reference: str = ""  # the split whose labels are known, for evaluators that classify
+
+
+@dataclass
+class Experiment:
+  """All that decides the outcome of a run, and a few fields that steer it."""
+
+  tasks: dict[str, Task]
+  evaluations: dict[str, Evaluation] = field(default_factory=dict)
+  model: ModelSpec = field(default_factory=ModelSpec)
+  optim: OptimSpec = field(default_factory=OptimSpec)
+  mixing: data.Mixing = field(default_factory=data.Mixing)
+  prompts: dict[str, str] = field(default_factory=lambda: {"query": "", "document": ""})  # role -> what precedes a text
+  data_dir: str = ""  # a folder for each task; "" = the built-in data
+  cache_dir: str = ""  # of tokens and built-in data; "" = the user's cache directory
+  steps: int = 1000
+  stop_after: int = 0  # save at this step and end, as if interrupted; 0 = go to the end
+  seed: int = 0
+  chunks: int = 1  # GradCache: encode the usual step in so many parts, to save memory
+  input: str = "tf"  # tf = tf.data | threads = the same batches without TensorFlow
+  log_every: int = 10
+  checkpoint_every: int = 200
+  evaluate_every: int = 0  # validation at the first checkpoint after so many steps, and at the end; 0 = at the end only
+  best_metric: str = ""  # of validation: its best checkpoint is kept; "" = the mean of each evaluation's first metric
+  on_nonfinite: str = "stop"  # stop | skip: what a loss or gradient that is not finite does
+  nonfinite_limit: int = 10  # skipped updates in a run before it stops after all
+  on_bad_row: str = "stop"  # stop | skip: what a row that cannot be used does
+  examples_shown: int = 3  # nearest neighbours printed at the end
+
+  def validate(self) -> None:
+    """Raises ValueError for the first field that cannot be right, with its value and what to use instead."""
+    if not self.tasks:
+      raise ValueError("tasks is empty; an experiment trains on at least one Task")
+    for name in ("steps", "log_every", "checkpoint_every", "chunks"):
+      if getattr(self, name) < 1:
+        raise ValueError(f"{name}={getattr(self, name)} is not positive; use 1 or more")
+    for name in ("stop_after", "evaluate_every", "seed", "nonfinite_limit", "examples_shown"):
+      if getattr(self, name) < 0:
+        raise ValueError(f"{name}={getattr(self, name)} is negative; use 0 or more")
+    for name, known in {
+      "input": ("tf", "threads"),
+      "on_nonfinite": ("stop", "skip"),
+      "on_bad_row": ("stop", "skip"),
+    }.items():
+      if getattr(self, name) not in known:
+        raise ValueError(f"{name}={getattr(self, name)!r} is unknown; use {' or '.join(known)}")
+    for spec in (self.model, self.optim):
+      spec.validate()
+    self.mixing.validate(self.tasks)
+    for name, task in self.tasks.items():
+      self._validate_task(name, task)
+
+  def _validate_task(self, name: str, task: Task) -> None:
+    if not name.isidentifier():
+      raise ValueError(
+        f"the task name {name!r} is not an identifier; use letters, digits and _, so that flags can name it"
+      )
+    if task.batch_size < 2:
+      raise ValueError(f"batch_size={task.batch_size} of task {name!r} leaves no negatives; use 2 or more")
+    if not task.weight > 0:
+      raise ValueError(f"weight={task.weight} of task {name!r} is not positive; remove the task to train without it")
+    if task.max_length < 3:
+      raise ValueError(
+        f"max_length={task.max_length} of task {name!r} leaves no room between the special tokens; use 3 or more"
+      )
+    if not 0 <= task.label_exponent <= 1:
+      raise ValueError(
+        f"label_exponent={task.label_exponent} of task {name!r} is not in [0, 1]; 1 draws every post alike"
+      )
+    for role in task.roles():
+      if role not in self.prompts:
+        raise ValueError(f"role {role!r} of task {name!r} has no prompt; known roles: {', '.join(self.prompts)}")
+    try:
+      task.loss.validate(self.model.dim)
+    except ValueError as error:
+      raise ValueError(f"loss of task {name!r}: {error}") from None
+
+
+def to_dict(value: Any) -> Any:
+  """Plain JSON values; every dataclass carries its type's name, so that a run can be read years later."""
+  if is_dataclass(value) and not isinstance(value, type):
+    return {"type": type(value).__name__} | {f.name: to_dict(getattr(value, f.name)) for f in fields(value)}
+  if isinstance(value, dict):
+    return {str(k): to_dict(v) for k, v in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [to_dict(v) for v in value]
+  return value
+
+
+def differences(old: dict, new: dict, prefix: str = "") -> list[str]:
+  """The fields in which two resolved configs differ, as `name: old -> new`, without those that only steer a run."""
+  found = []
+  for name in sorted(old.keys() | new.keys()):
+    if not prefix and name in STEERING:
+      continue
+    a, b = old.get(name, "absent"), new.get(name, "absent")
+    if isinstance(a, dict) and isinstance(b, dict):
+      found += differences(a, b, f"{prefix}{name}.")
+    elif a != b:
+      found.append(f"{prefix}{name}: {a} -> {b}")
+  return found

@@ -1,0 +1,334 @@
+"""Texts to vectors, at any scale: `mtc.load(directory).encode(texts)`, and python -m mtc.embed for files.
+
+python -m mtc.embed --model runs/a/export --input posts.jsonl --field text --output posts.npy [--role query] [--dim 50]
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+import functools
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+import jax
+import numpy as np
+from tokenizers import Tokenizer
+import tqdm
+
+from mtc import cli, data, models, parallel
+from mtc.step import embed as embed_tokens
+from mtc.types import PyTree, Tokens
+
+BLOCK = 2**15  # texts that are sorted by length, packed and written together
+_TOKENS = 2**14  # of a grid that one device encodes at a time
+_SHORT = 128  # length of the rows for texts that fit into them; longer texts get rows of max_length
+_SLOT = 8  # tokens of a row for each text that it may hold: shorter texts leave some of it empty
+
+
+@dataclass
+class Embedder:
+  """An encoder with all that it takes to use it.
+
+  Attributes:
+    encoder: the pure functions.
+    params: its parameters.
+    config: the content of its Hugging Face `config.json`.
+    spec: pooling, dim and the dtype of the computation.
+    tokenizer: without padding and truncation.
+    prompts: what precedes a text of each role.
+    max_length: tokens of a text, prompt and special ones included; the rest is cut.
+  """
+
+  encoder: models.Encoder
+  params: PyTree
+  config: dict[str, Any]
+  spec: models.ModelSpec
+  tokenizer: Tokenizer
+  prompts: Mapping[str, str]
+  max_length: int
+
+  @property
+  def width(self) -> int:
+    """Dimensions of a vector."""
+    return self.spec.dim or models.width(self.config)
+
+  def inference(self, params: PyTree) -> "Embedder":
+    """The same embedder with other parameters, computing in float32 as a loaded one does."""
+    spec = replace(self.spec, dtype="float32")
+    return replace(self, params=params, spec=spec, encoder=models.build(self.config, spec))
+
+  def encode(
+    self, texts: Sequence[str], role: str = "document", dim: int | None = None, progress: bool = False
+  ) -> np.ndarray:
+    """Unit vectors of texts; a text's vector does not depend on the others.
+
+    Args:
+      texts: any number of strings.
+      role: whose prompt precedes them: "query" or "document".
+      dim: keep the first so many dimensions (and bring them to unit length); None = all.
+      progress: show it.
+
+    Returns:
+      f32[texts, dim].
+
+    Raises:
+      ValueError: an unknown role, or more dimensions than there are.
+    """
+    if isinstance(texts, str):
+      raise ValueError(f"texts is the string {texts[:40]!r}; expected a list of strings")
+    if role not in self.prompts:
+      raise ValueError(f"role={role!r} is unknown to this model; use one of {', '.join(self.prompts)}")
+    width = self.width
+    if dim is not None and not 1 <= dim <= width:
+      raise ValueError(f"dim={dim} is not in 1..{width}, the dimensions of this model")
+    vectors = np.zeros((len(texts), width), np.float32)
+    bar = tqdm.tqdm(total=len(texts), unit="text", disable=not progress)
+    for start in range(0, len(texts), BLOCK):
+      block = texts[start : start + BLOCK]
+      vectors[start : start + len(block)] = self._encode_block([self.prompts[role] + text for text in block])
+      bar.update(len(block))
+    bar.close()
+    if dim is None or dim == width:
+      return vectors
+    cut = vectors[:, :dim]
+    return cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-6)
+
+  def _encode_block(self, texts: Sequence[str]) -> np.ndarray:
+    ids, _ = data.tokenizer.encode(self.tokenizer, texts, self.max_length)
+    lengths = np.array([len(i) for i in ids], np.int32)
+    short = min(_SHORT, self.max_length)
+    out = np.empty((len(texts), 0), np.float32)
+    for length, chosen in ((short, lengths <= short), (self.max_length, lengths > short)):
+      index = np.flatnonzero(chosen)
+      if not index.size:
+        continue
+      # Longest first: what a grid holds is then alike in length, and packing fills the rows.
+      index = index[np.argsort(-lengths[index], kind="stable")]
+      vectors = self._encode_rows([ids[i] for i in index], lengths[index], length)
+      if not out.shape[1]:
+        out = np.empty((len(texts), vectors.shape[1]), np.float32)
+      out[index] = vectors
+    return out
+
+  def _encode_rows(self, ids: Sequence[Sequence[int]], lengths: np.ndarray, length: int) -> np.ndarray:
+    """Packs texts that fit into rows of `length` and encodes the rows, grid by grid."""
+    slots = max(length // _SLOT, 1)
+    row, start, segment = data.best_fit(lengths, length, slots)
+    devices = len(parallel.local_devices())
+    needed = -(-(int(row.max()) + 1) // devices)
+    most = max(_TOKENS // length, 1)
+    rows = min(1 << max(needed - 1, 0).bit_length(), most)  # few texts need few rows: powers of two, so few shapes
+    grids = -(-needed // rows)
+
+    shape = (grids, devices, rows, length)
+    flat = np.repeat(row * length + start, lengths) + _counts(lengths)
+    tokens = {name: np.zeros(grids * devices * rows * length, np.int32) for name in ("ids", "segment", "position")}
+    tokens["ids"][flat] = np.concatenate([np.asarray(i, np.int32) for i in ids])
+    tokens["segment"][flat] = np.repeat(segment, lengths)
+    tokens["position"][flat] = _counts(lengths)
+    grid = {name: values.reshape(shape) for name, values in tokens.items()}
+    # All grids are sent before the first result is read: devices work while the host prepares.
+    function, params = _compiled(self.encoder), self._placed()
+    sent = [function(params, Tokens(**{n: v[i] for n, v in grid.items()}, slots=slots)) for i in range(grids)]
+    vectors = np.concatenate([np.asarray(v).reshape(devices * rows * slots, -1) for v in sent])
+    return vectors[row * slots + segment - 1]
+
+  def _placed(self) -> PyTree:
+    """The parameters on the devices; put there once."""
+    if not all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(self.params)):
+      self.params = parallel.replicate(self.params, everywhere=False)
+    return self.params
+
+
+@functools.lru_cache(maxsize=4)
+def _compiled(encoder: models.Encoder) -> Callable[[PyTree, Tokens], jax.Array]:
+  return parallel.map_over_devices(lambda params, tokens: embed_tokens(encoder, params, tokens, None))
+
+
+def load(directory: str | Path) -> Embedder:
+  """Loads an mtc export, a sentence-transformers directory, or a plain Hugging Face directory (mean pooling).
+
+  Raises:
+    ValueError: it is none of these, or its parts do not fit together; says which.
+  """
+  root = Path(directory)
+  if not root.is_dir():
+    raise ValueError(
+      f"--model {root} is not a directory; name an export/, a sentence-transformers or a Hugging Face directory"
+    )
+  layout = models.load_sentence_transformer(root) if models.is_sentence_transformer(root) else None
+  backbone = layout.backbone if layout else root
+  config = models.read_config(backbone)
+  tokenizer = data.tokenizer.load(str(backbone))
+  projection = layout.projection if layout else {}
+  spec = models.ModelSpec(
+    pretrained=str(backbone),
+    dropout=0.0,
+    dtype="float32",
+    pooling=layout.pooling if layout else "mean",
+    dim=projection["kernel"].shape[1] if projection else 0,
+  )
+  params = {"backbone": models.load_backbone(backbone, config)}
+  if projection:
+    params["projection"] = projection
+  positions = models.positions(config)
+  return Embedder(
+    models.build(config, spec),
+    params,
+    config,
+    spec,
+    tokenizer,
+    prompts={"query": "", "document": ""} | (layout.prompts if layout else {}),
+    max_length=min(layout.max_length or positions, positions) if layout else positions,
+  )
+
+
+def _counts(lengths: np.ndarray) -> np.ndarray:
+  """[2, 3] -> [0, 1, 0, 1, 2]"""
+  ends = np.cumsum(lengths)
+  return (np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)).astype(np.int32)
+
+
+def embed_file(
+  model: Embedder,
+  source: Path,
+  output: Path,
+  *,
+  field_name: str,
+  role: str,
+  dim: int,
+  dtype: str,
+  stamp: Mapping[str, Any],
+) -> int:
+  """Embeds every text of a file into a `.npy` of the same order; returns how many.
+
+  It is written beside the output first and renamed at the end, and goes on where an earlier call of the same work
+  (`stamp`) was interrupted.
+  """
+  count = sum(1 for _ in read_texts(source, field_name))  # also finds a row that cannot be used before any work
+  if not count:
+    raise ValueError(f"{source} holds no text")
+  partial, progress = output.with_name(output.name + ".partial"), output.with_name(output.name + ".progress.json")
+  width = dim or model.width
+  stamp = {**stamp, "rows": count, "width": width}
+  done = _resume(partial, progress, stamp)
+  mode = "r+" if done else "w+"
+  vectors = np.lib.format.open_memmap(
+    partial, mode=mode, dtype=np.dtype(dtype), shape=(count, width) if mode == "w+" else None
+  )
+  with tqdm.tqdm(total=count, initial=done, unit="text") as bar:
+    for start, texts in _blocks(read_texts(source, field_name)):
+      if start < done:
+        continue
+      vectors[start : start + len(texts)] = model.encode(texts, role=role, dim=dim or None)
+      vectors.flush()
+      _write(progress, {"stamp": stamp, "done": start + len(texts)})
+      bar.update(len(texts))
+  del vectors
+  os.replace(partial, output)
+  progress.unlink()
+  return count
+
+
+def read_texts(path: Path, field_name: str) -> Iterator[str]:
+  """The texts of a file, in order: a field of JSONL (also .gz) or Parquet, or the lines of a .txt.
+
+  Raises:
+    ValueError: the file is of another kind, or a row has no such text; names file, line and reason.
+  """
+  if not path.is_file():
+    raise FileNotFoundError(f"--input {path} is not a file")
+  files = {"all": path.name}
+  if path.suffix == ".txt":
+    with open(path, encoding="utf-8") as lines:
+      yield from (line.rstrip("\r\n") for line in lines)
+    return
+  if path.suffix == ".parquet":
+    source = data.Parquet(str(path.parent), files)
+  elif path.name.endswith((".jsonl", ".jsonl.gz")):
+    source = data.Jsonl(str(path.parent), files)
+  else:
+    raise ValueError(f"--input {path} is of an unknown kind; use .jsonl, .jsonl.gz, .parquet or .txt")
+  for place, row in source.rows("all"):
+    text = row.get(field_name)
+    if not isinstance(text, str):
+      raise ValueError(
+        f"{place}: no text in field {field_name!r}; the row has {', '.join(map(repr, row)) or 'no field'}; see --field"
+      )
+    yield text
+
+
+def _blocks(texts: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
+  start, block = 0, []
+  for text in texts:
+    block.append(text)
+    if len(block) == BLOCK:
+      yield start, block
+      start, block = start + BLOCK, []
+  if block:
+    yield start, block
+
+
+def _resume(partial: Path, progress: Path, stamp: Mapping[str, Any]) -> int:
+  try:
+    saved = json.loads(progress.read_text())
+  except (OSError, ValueError):
+    return 0
+  return saved["done"] if partial.exists() and saved.get("stamp") == stamp else 0
+
+
+def _write(path: Path, value: Any) -> None:
+  partial = path.with_name(path.name + ".new")
+  partial.write_text(json.dumps(value))
+  os.replace(partial, path)
+
+
+def _digest(path: Path) -> str:
+  if path.is_file():
+    with open(path, "rb") as file:
+      return hashlib.file_digest(file, "sha256").hexdigest()
+  parts = [f"{p.relative_to(path)}:{_digest(p)}" for p in sorted(path.rglob("*")) if p.is_file()]
+  return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _main(argv: Sequence[str]) -> None:
+  f = flags.FLAGS
+  with cli.mistakes():
+    if len(argv) > 1:
+      raise ValueError(f"{argv[1]!r} is not a flag; see --help")
+    for name in ("model", "input", "output"):
+      if not getattr(f, name):
+        raise ValueError(
+          f"--{name} is missing; for example --model runs/a/export --input posts.jsonl --output posts.npy"
+        )
+    source, output = Path(f.input), Path(f.output)
+    if output.suffix != ".npy":
+      raise ValueError(f"--output {output} does not end in .npy")
+    if not output.parent.is_dir():
+      raise ValueError(f"--output {output}: {output.parent} is not a directory")
+    model = load(f.model)
+    stamp = {
+      "model": _digest(Path(f.model)),
+      "input": _digest(source),
+      "field": f.field,
+      "role": f.role,
+      "dim": f.dim,
+      "dtype": f.dtype,
+    }
+    count = embed_file(model, source, output, field_name=f.field, role=f.role, dim=f.dim, dtype=f.dtype, stamp=stamp)
+  print(f"{count:,} vectors in {output}")
+
+
+if __name__ == "__main__":
+  cli.quiet()
+  flags.DEFINE_string("model", "", "An mtc export, a sentence-transformers or a Hugging Face directory.")
+  flags.DEFINE_string("input", "", "Texts: .jsonl or .jsonl.gz, .parquet, or .txt with a text a line.")
+  flags.DEFINE_string("field", "text", "The field of the texts in JSONL and Parquet.")
+  flags.DEFINE_string("output", "", "The .npy to write, a row for each text, in the order of the input.")
+  flags.DEFINE_string("role", "document", "Whose prompt precedes the texts: query or document.")
+  flags.DEFINE_integer("dim", 0, "Keep the first so many dimensions; 0 = all.", lower_bound=0)
+  flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Of the vectors.")
+  app.run(_main, flags_parser=cli.parse_flags)

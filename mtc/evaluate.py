@@ -1,0 +1,242 @@
+"""A model, or vectors that somebody else made, to numbers: python -m mtc.evaluate --model DIR --config CONFIG.
+
+The texts to embed with another tool are written by --list_texts=FILE.jsonl; then --texts=FILE.jsonl
+--embeddings=FILE.npy scores its vectors, row by row those of the texts.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+import json
+from pathlib import Path
+import sys
+import time
+
+from absl import app, flags
+from ml_collections import config_flags
+import numpy as np
+
+from mtc import cli, data, records
+from mtc.config import Evaluation, Experiment
+from mtc.embed import load
+from mtc.evaluators import Graded, Labelled, Parallel, Search, Table, TextEncoder, TfIdf
+
+Tables = dict[str, Table]
+
+
+def read_tables(experiment: Experiment, which: str) -> Tables:
+  """Reads what each evaluation scores; those whose folder is missing are reported and left out.
+
+  Args:
+    experiment: for its evaluations, data_dir and on_bad_row.
+    which: "test" or "validation": the field of `Evaluation` that names the split.
+
+  Raises:
+    ValueError: rows that cannot be used, or a split that the folder does not have.
+  """
+  tables = {}
+  for name, evaluation in experiment.evaluations.items():
+    split = evaluation.test if which == "test" else evaluation.validation
+    if not split:
+      continue
+    try:
+      source = evaluation.source.resolve(experiment.data_dir)
+    except FileNotFoundError as error:
+      if name in experiment.tasks:
+        raise
+      if which == "test":
+        print(f"evaluation {name!r} is left out: {error}", file=sys.stderr)
+      continue
+    tables[name] = _read_table(source, evaluation, split, experiment.on_bad_row)
+  return tables
+
+
+def score(encode: TextEncoder, tables: Tables, evaluations: Mapping[str, Evaluation]) -> dict[str, float]:
+  """All numbers as `evaluation/metric` and `evaluation/metric/language`, in the order of the config."""
+  return {
+    f"{name}/{metric}": float(value)
+    for name, table in tables.items()
+    for metric, value in evaluations[name].evaluator(encode, table).items()
+  }
+
+
+def first_metrics(scores: Mapping[str, float]) -> dict[str, float]:
+  """The first metric of each evaluation: the one that was fixed beforehand."""
+  firsts: dict[str, float] = {}
+  seen = set()
+  for name, value in scores.items():
+    if (evaluation := name.split("/")[0]) not in seen:
+      seen.add(evaluation)
+      firsts[name] = value
+  return firsts
+
+
+def tfidf_scores(tables: Tables, evaluations: Mapping[str, Evaluation]) -> dict[str, float]:
+  """What counting words reaches on each table, fitted on that table's own documents."""
+  scores = {}
+  for name, table in tables.items():
+    scores |= score(TfIdf("word").fit(_documents(table)), {name: table}, evaluations)
+  return scores
+
+
+def before(path: Path, encode: TextEncoder, tables: Tables, evaluations: Mapping[str, Evaluation]) -> dict:
+  """The scores of the untrained model and of TF-IDF, with the seconds they took; measured once and kept in `path`."""
+  if path.exists():
+    return json.loads(path.read_text())
+  began = time.perf_counter()
+  untrained = score(encode, tables, evaluations)
+  found = {
+    "untrained": untrained,
+    "untrained_seconds": time.perf_counter() - began,
+    "tfidf": tfidf_scores(tables, evaluations),
+  }
+  records.write_json(path, found)
+  return found
+
+
+def report(columns: Mapping[str, Mapping[str, float]]) -> str:
+  """A table: a line for each metric that is no language's, a column for each set of scores."""
+  names = [n for n in dict.fromkeys(n for scores in columns.values() for n in scores) if n.count("/") == 1]
+  width = max([len(n) for n in names], default=0) + 2
+  lines = ["".ljust(width) + "".join(f"{title:>12}" for title in columns)]
+  for name in names:
+    lines.append(
+      name.ljust(width) + "".join(f"{s[name]:12.3f}" if name in s else f"{'-':>12}" for s in columns.values())
+    )
+  return "\n".join(lines)
+
+
+def neighbours(encode: TextEncoder, tables: Tables, count: int, k: int = 3) -> str:
+  """A few posts of the first labelled table, each with those nearest to it."""
+  texts = next((list(dict.fromkeys(t.texts))[:2000] for t in tables.values() if isinstance(t, Labelled)), [])
+  if not count or len(texts) <= k:
+    return ""
+  vectors = np.asarray(encode(texts))
+  lines = []
+  for i in np.linspace(0, len(texts) - 1, count + 2).astype(int)[1:-1]:
+    similarity = vectors @ vectors[i]
+    similarity[i] = -np.inf
+    lines.append(_shown(texts[i]))
+    lines += [f"  {similarity[j]:.2f}  {_shown(texts[j])}" for j in np.argsort(-similarity)[:k]]
+  return "\n".join(lines)
+
+
+def _shown(text: str) -> str:
+  text = " ".join(text.split())
+  return text if len(text) <= 110 else text[:107] + "..."
+
+
+def _documents(table: Table) -> list[str]:
+  match table:
+    case Search():
+      return list(table.corpus.values())
+    case Labelled():
+      return [*table.texts, *table.reference_texts]
+    case Graded():
+      return [*table.a, *table.b]
+    case Parallel():
+      return list(table.texts)
+
+
+def _read_table(source: data.Source, evaluation: Evaluation, split: str, on_bad_row: str) -> Table:
+  examples = evaluation.examples
+
+  def rows(split: str) -> Iterator[data.Example]:
+    return data.read(source, split, examples, on_bad_row)
+
+  if isinstance(examples, data.Pairs):
+    return _search(source, list(rows(split)))
+  if isinstance(examples, data.Scored):
+    read = list(rows(split))
+    return Graded(
+      [r["anchor"] for r in read],
+      [r["positive"] for r in read],
+      [r["score"] for r in read],
+      [r["language"] for r in read],
+    )
+  if isinstance(examples, data.Translations):
+    read = list(rows(split))
+    return Parallel([r["labels"][0] for r in read], [r["anchor"] for r in read], [r["language"] for r in read])
+  read = list(rows(split))
+  known = list(rows(evaluation.reference)) if evaluation.reference else []
+  return Labelled(
+    [r["anchor"] for r in read],
+    [r["labels"] for r in read],
+    [r["language"] for r in read],
+    [r["anchor"] for r in known],
+    [r["labels"] for r in known],
+  )
+
+
+def _search(source: data.Source, read: Sequence[data.Example]) -> Search:
+  queries, corpus, qrels, languages = {}, {}, {}, {}
+  for row in read:
+    query, document = row["anchor_id"] or row["anchor"], row["positive_id"] or row["positive"]
+    queries[query], corpus[document], languages[query] = row["anchor"], row["positive"], row["language"]
+    qrels.setdefault(query, {})[document] = row["score"] or 1.0
+  if "corpus" in source.splits():
+    corpus = {row["id"]: row["text"] for _, row in source.rows("corpus")}
+  return Search(queries, corpus, qrels, languages)
+
+
+def _lookup(texts_path: Path, vectors_path: Path) -> TextEncoder:
+  """Vectors from a file as an encoder: each text, with its role, is looked up."""
+  vectors = np.load(vectors_path, mmap_mode="r", allow_pickle=False)
+  listed = [json.loads(line) for line in texts_path.read_text(encoding="utf-8").splitlines()]
+  if vectors.ndim != 2 or len(vectors) != len(listed):
+    raise ValueError(
+      f"{vectors_path} has shape {vectors.shape}, but {texts_path} has {len(listed)} texts; expected one row for each"
+    )
+  rows = {(row["text"], row.get("role", "document")): i for i, row in enumerate(listed)}
+
+  def encode(texts: Sequence[str], role: str = "document") -> np.ndarray:
+    missing = [text for text in texts if (text, role) not in rows]
+    if missing:
+      raise ValueError(
+        f"{texts_path} lacks {len(missing)} of {len(texts)} texts of role {role!r}, {missing[0][:80]!r} first; "
+        "see --list_texts"
+      )
+    return vectors[[rows[text, role] for text in texts]]
+
+  return encode
+
+
+def _list_texts(path: Path, tables: Tables) -> None:
+  """Writes every text that the evaluations ask for, with its role, once."""
+  asked = {(text, "document"): None for table in tables.values() for text in _documents(table)}
+  for table in tables.values():
+    if isinstance(table, Search):
+      asked |= {(text, "query"): None for text in table.queries.values()}
+  with open(path, "w", encoding="utf-8") as file:
+    file.writelines(json.dumps({"text": text, "role": role}, ensure_ascii=False) + "\n" for text, role in asked)
+  print(f"{len(asked):,} texts in {path}; give their vectors, in this order, with --texts={path} --embeddings=FILE.npy")
+
+
+def _main(argv: Sequence[str]) -> None:
+  f = flags.FLAGS
+  with cli.mistakes():
+    experiment = cli.experiment(f.config, argv)
+    tables = read_tables(experiment, "test")
+    if f.list_texts:
+      _list_texts(Path(f.list_texts), tables)
+      return
+    if bool(f.model) == bool(f.embeddings):
+      raise ValueError("name what to score: --model=DIR, or --embeddings=FILE.npy with --texts=FILE.jsonl")
+    if f.embeddings and not f.texts:
+      raise ValueError(
+        "--embeddings needs --texts=FILE.jsonl, the texts of its rows; --list_texts=FILE.jsonl writes them"
+      )
+    encode = load(f.model).encode if f.model else _lookup(Path(f.texts), Path(f.embeddings))
+    scores = score(encode, tables, experiment.evaluations)
+    if f.output:
+      records.write_json(Path(f.output), {"scores": scores})
+  print(report({"TF-IDF": tfidf_scores(tables, experiment.evaluations), Path(f.model or f.embeddings).name: scores}))
+
+
+if __name__ == "__main__":
+  cli.quiet()
+  config_flags.DEFINE_config_file("config", None, "The experiment whose evaluations are asked for.")
+  flags.DEFINE_string("model", "", "An mtc export, a sentence-transformers or a Hugging Face directory.")
+  flags.DEFINE_string("embeddings", "", "A .npy of vectors, instead of a model.")
+  flags.DEFINE_string("texts", "", 'The texts of --embeddings, a JSON line each: {"text", "role"}.')
+  flags.DEFINE_string("list_texts", "", "Only write the texts that would be embedded to this JSONL file.")
+  flags.DEFINE_string("output", "", "A JSON file for the scores.")
+  app.run(_main, flags_parser=cli.parse_flags)

@@ -1,0 +1,138 @@
+"""The files of a workdir that people and programs read: config, data, environment, metrics, scores."""
+
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+import json
+import os
+from pathlib import Path
+import platform
+import subprocess
+from typing import Any
+
+import jax
+
+from mtc import config as config_lib
+from mtc.config import Experiment
+
+_PACKAGES = (
+  "jax",
+  "jaxlib",
+  "flax",
+  "optax",
+  "orbax-checkpoint",
+  "numpy",
+  "tokenizers",
+  "transformers",
+  "tensorflow-datasets",
+)
+
+
+def write_json(path: Path, value: Any) -> None:
+  """Writes a whole file or none: a kill leaves the old one."""
+  partial = path.with_name(path.name + ".partial")
+  with open(partial, "w", encoding="utf-8") as file:
+    file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    file.flush()
+    os.fsync(file.fileno())
+  os.replace(partial, path)
+
+
+def check_config(workdir: Path, experiment: Experiment) -> None:
+  """Raises ValueError when `workdir` holds a run of another config, naming the fields that differ."""
+  path = workdir / "config.json"
+  if not path.exists():
+    return
+  found = config_lib.differences(json.loads(path.read_text()), config_lib.to_dict(experiment))
+  if found:
+    raise ValueError(
+      f"{workdir} holds a run of another config:\n  "
+      + "\n  ".join(found)
+      + "\nUse another --workdir, or the same config"
+    )
+
+
+def check_data(workdir: Path, reports: Mapping[str, Mapping[str, Any]]) -> None:
+  """Raises ValueError when the training data are not those with which the run in `workdir` began."""
+  path = workdir / "data.json"
+  if not path.exists():
+    return
+  before = json.loads(path.read_text())
+  changed = [
+    name for name, report in reports.items() if before.get(name, {}).get("fingerprint") != report["fingerprint"]
+  ]
+  if changed:
+    raise ValueError(
+      f"the training data of {', '.join(changed)} changed since the run in {workdir} began; "
+      "use another --workdir, or the old data"
+    )
+
+
+def write_run(
+  workdir: Path, experiment: Experiment, reports: Mapping[str, Mapping[str, Any]], command: Sequence[str]
+) -> None:
+  """Writes what is needed to repeat the run, once: a resumed run keeps the record of its beginning."""
+  for name, value in {
+    "data.json": reports,
+    "environment.json": environment(command),
+    "config.json": config_lib.to_dict(experiment),  # last: its presence says that a run began here
+  }.items():
+    if not (workdir / name).exists():
+      write_json(workdir / name, value)
+
+
+def environment(command: Sequence[str] = ()) -> dict[str, Any]:
+  """Versions, devices, the command and the git revision of the code."""
+  here = Path(__file__).parent
+  git = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+  dirty = subprocess.run(["git", "-C", here, "status", "--porcelain"], capture_output=True, text=True, check=False)
+  return {
+    "command": list(command),
+    "revision": git.stdout.strip() + ("+changes" if dirty.stdout.strip() else "") if git.returncode == 0 else "",
+    "python": platform.python_version(),
+    "platform": platform.platform(),
+    "packages": {name: metadata.version(name) for name in _PACKAGES},
+    "devices": [f"{d.platform} {d.device_kind}" for d in jax.devices()],
+    "processes": jax.process_count(),
+  }
+
+
+class Metrics:
+  """`metrics.jsonl` and TensorBoard: a line, or a point of each curve, for each logged step."""
+
+  def __init__(self, workdir: Path, step: int, active: bool = True):
+    """Lines past `step`, left by a run that was killed after its last checkpoint, are cut."""
+    self._file = self._board = None
+    if not active:
+      return
+    from tensorboardX import SummaryWriter
+
+    path = workdir / "metrics.jsonl"
+    if path.exists():
+      kept = [line for line in path.read_text().splitlines() if (s := _step(line)) is not None and s <= step]
+      partial = path.with_name(path.name + ".partial")
+      partial.write_text("".join(line + "\n" for line in kept))
+      os.replace(partial, path)
+    self._file = open(path, "a", encoding="utf-8")
+    self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
+
+  def write(self, step: int, values: Mapping[str, float]) -> None:
+    """Adds one line; `step` counts the steps taken."""
+    if self._file is None or self._board is None:
+      return
+    self._file.write(json.dumps({"step": step} | dict(values)) + "\n")
+    self._file.flush()
+    for name, value in values.items():
+      self._board.add_scalar(name, value, step)
+
+  def close(self) -> None:
+    """Flushes and closes both."""
+    if self._file is not None and self._board is not None:
+      self._file.close()
+      self._board.close()
+
+
+def _step(line: str) -> int | None:
+  try:
+    return json.loads(line)["step"]
+  except (ValueError, KeyError):  # the line that a kill cut short
+    return None

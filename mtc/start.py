@@ -1,0 +1,74 @@
+"""Where a run begins: the tokenizer, the encoder and its parameters, from a pretrained directory or from a seed."""
+
+from collections.abc import Iterator
+import os
+from pathlib import Path
+import shutil
+
+import jax
+from tokenizers import Tokenizer
+
+from mtc import data, models
+from mtc.config import Experiment
+from mtc.embed import Embedder, load
+
+
+def start_model(experiment: Experiment, workdir: Path) -> Embedder:
+  """The untrained embedder of an experiment: the same for the same config and data, however often a run is resumed.
+
+  Without `model.pretrained` the encoder starts from `seed`, with a tokenizer trained on the tasks' training texts,
+  which is kept in the workdir.
+
+  Raises:
+    ValueError: the model cannot be read, or a task's max_length is over its positions.
+  """
+  spec = experiment.model
+  longest = max(task.max_length for task in experiment.tasks.values())
+  projection = None
+  if spec.pretrained:
+    loaded = load(models.resolve(spec.pretrained))
+    config, tokenizer, backbone = loaded.config, loaded.tokenizer, loaded.params["backbone"]
+    if loaded.spec.dim and loaded.spec.dim == spec.dim:
+      projection = loaded.params["projection"]
+  else:
+    tokenizer = _tokenizer(experiment, workdir / "tokenizer")
+    sized = models.scratch_config(spec, data.tokenizer.special_ids(tokenizer)["pad"])
+    config, backbone = sized | {"vocab_size": tokenizer.get_vocab_size()}, None
+  positions = models.positions(config)
+  for name, task in experiment.tasks.items():
+    if task.max_length > positions:
+      raise ValueError(
+        f"max_length={task.max_length} of task {name!r} is over the {positions} positions of this model; "
+        f"use {positions} or less"
+      )
+  encoder = models.build(config, spec)
+  params = jax.jit(encoder.init)(jax.random.key(experiment.seed))
+  if backbone is not None:
+    params["backbone"] = backbone
+  if projection is not None:
+    params["projection"] = projection
+  return Embedder(encoder, params, config, spec, tokenizer, prompts=dict(experiment.prompts), max_length=longest)
+
+
+def _tokenizer(experiment: Experiment, directory: Path) -> Tokenizer:
+  if not directory.exists():
+    texts = _texts(experiment)
+    tokenizer = data.tokenizer.train(texts, experiment.model.vocab_size)
+    partial = directory.with_name(f"{directory.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    data.tokenizer.save(tokenizer, partial, max_length=experiment.model.positions)
+    try:
+      os.replace(partial, directory)
+    except OSError:  # another process of this run was quicker, with the same texts
+      shutil.rmtree(partial)
+  return data.tokenizer.load(str(directory))
+
+
+def _texts(experiment: Experiment) -> Iterator[str]:
+  for task in experiment.tasks.values():
+    source = task.source.resolve(experiment.data_dir)
+    for example in data.read(source, "train", task.examples, experiment.on_bad_row):
+      yield example["anchor"]
+      if example["positive"] is not None:
+        yield example["positive"]
+      yield from example["negatives"]
