@@ -1,7 +1,12 @@
 """From rows on disk to the steps of a run: sources, kinds of task, tokens, sampling, packing, the input pipeline."""
 
+from mtc.data import tokenizer
+from mtc.data.cache import user_cache
 from mtc.data.examples import Example, Kind, Pairs, SameLabel, Scored, Translations, read
+from mtc.data.packing import Packer, best_fit
+from mtc.data.pipeline import make_input
 from mtc.data.prepared import Prepared
+from mtc.data.sampling import Mixing, Sampler
 from mtc.data.sources import BadRow, Beir, Builtin, Folder, InMemory, Jsonl, Parquet, Rows, Source, Tfds
 from mtc.data.tokens import prepare
 
@@ -14,15 +19,22 @@ __all__ = [
   "InMemory",
   "Jsonl",
   "Kind",
+  "Mixing",
+  "Packer",
   "Pairs",
   "Parquet",
   "Prepared",
   "Rows",
   "SameLabel",
+  "Sampler",
   "Scored",
   "Source",
   "Tfds",
   "Translations",
+  "best_fit",
+  "make_input",
   "prepare",
   "read",
+  "tokenizer",
+  "user_cache",
 ]

@@ -1,4 +1,4 @@
-"""Where rows come from: JSONL, BEIR folders, Parquet, TFDS, memory. A row is a dict; its place is named for messages."""
+"""Where rows come from: JSONL, BEIR folders, Parquet, TFDS, memory. A row is a dict, its place a name for messages."""
 
 from array import array
 from collections.abc import Callable, Iterator
@@ -135,8 +135,8 @@ class Beir:
     return self
 
   def splits(self) -> list[str]:
-    qrels = Path(self.path) / "qrels"
-    return sorted({file.name.removesuffix(".gz").removesuffix(".tsv") for file in qrels.glob("*.tsv*")}) + ["corpus"]
+    qrels = (Path(self.path) / "qrels").glob("*.tsv*")
+    return [*sorted({file.name.removesuffix(".gz").removesuffix(".tsv") for file in qrels}), "corpus"]
 
   def rows(self, split: str, on_bad: Callable[[BadRow], None] = stop) -> Iterator[tuple[str, Row]]:
     if split == "corpus":
@@ -197,7 +197,8 @@ class Tfds:
   Attributes:
     name: `name`, `name/config:version`, or a directory that holds a prepared dataset.
     data_dir: where prepared datasets are; "" is TFDS's own directory.
-    train, validation, test: what these splits are in the dataset, e.g. `train[:90%]`. Other splits are taken as written.
+    train, validation, test: what these splits are in the dataset, as in `train[:90%]`.
+      Other splits are taken as written.
   """
 
   name: str

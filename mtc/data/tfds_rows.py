@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 import difflib
 import functools
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mtc.data import cache, network
+from mtc.data import network
 
 _PUBLIC_DATA = "https://storage.googleapis.com/tfds-data"
 
@@ -30,9 +29,10 @@ def open_builder(name: str, data_dir: str) -> Any:
   try:
     builder = tfds.builder(name, **where)
   except (tfds.core.DatasetNotFoundError, ModuleNotFoundError) as error:
-    close = difflib.get_close_matches(name, tfds.list_builders(), 3)
+    close = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False), 3)
+    hint = f" (close: {', '.join(close)})" if close else ""
     raise ValueError(
-      f"TFDS has no dataset {name!r}{f' (close: {", ".join(close)})' if close else ''} under "
+      f"TFDS has no dataset {name!r}{hint} under "
       f"{data_dir or 'its own directory'}; use a public name, a directory with a dataset_info.json, or set data_dir"
     ) from error
   if builder.is_prepared():
@@ -50,31 +50,13 @@ def open_builder(name: str, data_dir: str) -> Any:
 
 @functools.cache
 def builtin_builder(name: str, data_dir: str) -> Any:
-  """The builder of the built-in posts for one task, generated once per version of its code.
+  """The builder of the built-in posts for one task, generated if they are not yet.
 
   Raises ValueError if there is no such task.
   """
   from mtc.data import builtin
 
-  tfds = _tfds()
-  names = [config.name for config in builtin.Posts.BUILDER_CONFIGS]
-  if name not in names:
-    raise ValueError(
-      f"the built-in data has no task {name!r}; it has {', '.join(names)}; set data_dir to the folder that holds yours"
-    )
-  code = hashlib.sha256(tfds.__version__.encode())
-  for file in sorted(Path(builtin.__file__).parent.glob("*.py")):
-    code.update(file.read_bytes())
-  root = Path(data_dir) if data_dir else cache.user_cache()
-
-  def find(path: Path) -> Any:
-    builder = builtin.Posts(config=name, data_dir=str(path), file_format="array_record")
-    return builder if builder.is_prepared() else None
-
-  def make(path: Path) -> None:
-    builtin.Posts(config=name, data_dir=str(path), file_format="array_record").download_and_prepare()
-
-  return _checked(cache.find_or_make(root / f"builtin-{name}-{code.hexdigest()[:16]}", find, make))
+  return builtin.builder(name, data_dir)
 
 
 def splits(builder: Any) -> list[str]:

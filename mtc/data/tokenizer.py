@@ -169,7 +169,7 @@ def _from_transformers(name: str) -> Tokenizer:
   if Path(name).is_dir():
     try:
       return attempt(local=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:
       there = ", ".join(sorted(entry.name for entry in Path(name).iterdir())) or "nothing"
       raise FileNotFoundError(
         f"{name} has no tokenizer; there is {there}; add tokenizer.json, or vocab.txt and tokenizer_config.json"

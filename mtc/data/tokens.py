@@ -13,7 +13,8 @@ import numpy as np
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from mtc.data import cache, tokenizer as tokenizers_
+from mtc.data import cache
+from mtc.data import tokenizer as tokenizers_
 from mtc.data.examples import Kind, read
 from mtc.data.prepared import Prepared
 from mtc.data.sources import Rows
@@ -207,11 +208,11 @@ def _open(directory: Path) -> Prepared | None:
     about = json.loads((directory / "about.json").read_text())
     if any((directory / name).stat().st_size != size for name, size in about["sizes"].items()):
       return None
-    loaded = {
+    loaded: dict[str, Any] = {
       name: np.load(directory / f"{name}.npy", mmap_mode="r") if f"{name}.npy" in about["sizes"] else None
       for name in _ARRAYS
     }
-    prepared = Prepared(report=about["report"], **loaded)
+    prepared = Prepared(report=about["report"] | {"fingerprint": directory.name}, **loaded)
     whole = (
       prepared.offsets[-1] == len(prepared.tokens)
       and len(prepared.offsets) == len(prepared.text_keys) + 1
