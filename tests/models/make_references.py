@@ -1,4 +1,4 @@
-"""Makes `references/`: tiny checkpoints of the four architectures, and the hidden states that PyTorch computes with them.
+"""Makes `references/`: tiny checkpoints of the four architectures, with the hidden states that PyTorch computes.
 
 Run it where torch 2.13 and transformers 5.23 are installed (the extra mtc[torch]), from the repository's root:
   python tests/models/make_references.py
