@@ -26,4 +26,5 @@ __all__ = [
   "save_sentence_transformer",
   "scratch_config",
   "width",
+  "width",
 ]

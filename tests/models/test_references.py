@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from mtc.models import ModelSpec, build, load_backbone, positions, read_config
+from mtc.models import ModelSpec, build, load_backbone, positions, read_config, width
 
 ROOT = pathlib.Path(__file__).parent / "references"
 NAMES = sorted(path.name for path in ROOT.iterdir())
@@ -49,8 +49,10 @@ def test_packed(reference, grid):
 
 
 @pytest.mark.parametrize(
-  ("name", "length"), [("bert_gelu", 16), ("distilbert_relu", 12), ("roberta_gelu", 16), ("roberta_relu", 12)]
+  ("name", "length", "size"),
+  [("bert_gelu", 16, 16), ("distilbert_relu", 12, 24), ("roberta_gelu", 16, 16), ("roberta_relu", 12, 24)],
 )
-def test_positions(name, length):
+def test_positions_and_width(name, length, size):
   # RoBERTa's tables have 18 and 16 rows; those up to the padding token's row, 1 and 3, are no positions.
   assert positions(read_config(ROOT / name)) == length
+  assert width(read_config(ROOT / name)) == size
