@@ -5,7 +5,7 @@ function (`weighted_mean`), and the gradients are then averaged (`mean_over_devi
 right loss and wrong gradients.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 from jax import flatten_util
@@ -61,17 +61,18 @@ def is_main_process() -> bool:
   return jax.process_index() == 0
 
 
-def across_devices(step: Callable) -> Callable:
+def across_devices(step: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
   """Runs `step(state, batch) -> (state, metrics)` on every device: one state, each device its own part of the batch.
 
   Args:
     step: a function of one device's part. What it returns must be equal on all devices.
+    devices: None = all.
 
   Returns:
     The same function of the whole: leaves of `batch` have a leading axis `[local_devices, ...]`, the state has none.
     The state that is passed in is donated: it cannot be used afterwards.
   """
-  return jax.pmap(step, axis_name=_AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0)
+  return jax.pmap(step, axis_name=_AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0, devices=devices)
 
 
 def map_over_devices(function: Callable) -> Callable:

@@ -108,7 +108,7 @@ def make_train_step(
     chunk = rows_per_chunk(*batch.tokens.ids.shape)
     grads, metrics = grad_fn(state.params, batch, key, encoder=encoder, tasks=tasks, rows_per_chunk=chunk)
     grads = parallel.mean_over_devices(grads)
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)

@@ -1,0 +1,157 @@
+"""The step under pmap itself: many devices, chunks and packings give the gradients of one device."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mtc import data, models, parallel, step as step_lib
+from mtc.config import Task
+from mtc.losses import CoSENT, InfoNCE, Matryoshka
+from mtc.models import ModelSpec
+from mtc.types import Tokens
+
+SPEC = ModelSpec(layers=2, width=16, heads=2, mlp_width=32, positions=64, dim=8, dropout=0.0, dtype="float32")
+BATCH = {"search": 13, "topic": 10, "graded": 11}  # none divides by 2, 4 or 8: every run has filler rows
+
+
+def _rows():
+  words = "rocket orbit moon bread oven salt judge court trial goal match coach".split()
+  rng = np.random.default_rng(0)
+
+  def text(seed):
+    return " ".join(np.random.default_rng(seed).choice(words, 2 + seed % 7))
+
+  # Ten documents for forty queries: a step holds duplicates, which only the keys keep from being negatives.
+  search = [
+    {"anchor": text(i), "positive": text(100 + i % 10), "negatives": [text(200 + j) for j in range(i % 3)]}
+    for i in range(40)
+  ]
+  topic = [{"text": text(300 + i), "labels": [f"label{i % 4}"]} for i in range(40)]
+  graded = [{"text_a": text(400 + i), "text_b": text(500 + i), "score": float(rng.integers(0, 6))} for i in range(40)]
+  return {"search": search, "topic": topic, "graded": graded}
+
+
+@pytest.fixture(scope="module")
+def tasks():
+  return {
+    "search": Task(
+      data.InMemory({"train": _rows()["search"]}),
+      data.Pairs(negatives="negatives"),
+      Matryoshka(InfoNCE(learn_temperature=True, directions=("query_to_doc", "doc_to_query")), dims=(8, 4)),
+      BATCH["search"],
+      1.5,
+    ),
+    "topic": Task(
+      data.InMemory({"train": _rows()["topic"]}), data.SameLabel(), InfoNCE(multi_positive=True), BATCH["topic"]
+    ),
+    "graded": Task(data.InMemory({"train": _rows()["graded"]}), data.Scored(), CoSENT(), BATCH["graded"], 0.5),
+  }
+
+
+@pytest.fixture(scope="module")
+def prepared(tasks, tokenizer, tmp_path_factory):
+  cache = tmp_path_factory.mktemp("cache")
+  return {
+    name: data.prepare(
+      task.source, "train", task.examples, tokenizer, max_length=16, prompts={}, cache_dir=cache, progress=False
+    )
+    for name, task in tasks.items()
+  }
+
+
+@pytest.fixture(scope="module")
+def encoder(tokenizer):
+  config = models.scratch_config(SPEC, 0) | {"vocab_size": tokenizer.get_vocab_size()}
+  return models.build(config, SPEC)
+
+
+# Keeps the gradients where the state can be asked for them, and changes no parameter.
+KEEP = optax.GradientTransformation(
+  lambda params: jax.tree.map(jnp.zeros_like, params),
+  lambda grads, _, params: (jax.tree.map(jnp.zeros_like, grads), grads),
+)
+
+
+def _gradients(encoder, tasks, prepared, devices, chunks=1, number=3, slots=None, monkeypatch=None):
+  """The loss and the gradients of step `number`, computed by the real train step on so many devices."""
+  sampler = data.Sampler(prepared, BATCH, seed=1)
+  packer = data.Packer(prepared, sampler, devices, chunks=chunks)
+  across = partial(parallel.across_devices, devices=jax.devices()[:devices])
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(parallel, "across_devices", across)
+    train_step = step_lib.make_train_step(encoder, tasks, KEEP, seed=0, rows_per_chunk=packer.rows_per_chunk)
+  batch = packer.step(number)
+  rows, length = batch.tokens.ids.shape[1:]
+  if chunks > 1:
+    assert packer.rows_per_chunk(rows, length) < rows, (
+      "nothing was chunked: this test would compare a thing with itself"
+    )
+  state = step_lib.init_state(encoder.init(jax.random.key(0)), tasks, KEEP)
+  # Larger weights than a start has: every path of the network must matter to the gradient.
+  state = state.replace(params=jax.tree.map(lambda x: x * 5 if x.ndim > 1 else x, state.params))
+  state, metrics = train_step(state, batch)
+  return parallel.to_host(metrics), parallel.to_host(state.opt_state)
+
+
+def _difference(got, expected) -> float:
+  """The design's measure of "the same": per leaf, max |difference| / max |gradient|; the largest of all leaves.
+
+  The bias of attention keys has no gradient but rounding: softmax does not see it.
+  """
+  worst = 0.0
+  for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(expected), jax.tree.leaves(got), strict=True):
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    if name.endswith("key/bias"):
+      assert np.abs(a).max() < 1e-5 and np.abs(b).max() < 1e-5
+      continue
+    assert np.abs(a).max() > 0 or "type" in name or "word" in name, f"{name} has no gradient: it is tested by nothing"
+    worst = max(worst, float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30)))
+  return worst
+
+
+@pytest.fixture(scope="module")
+def one_device(encoder, tasks, prepared):
+  return _gradients(encoder, tasks, prepared, devices=1)
+
+
+@pytest.mark.parametrize("devices, chunks", [(2, 1), (4, 1), (8, 1), (1, 4), (2, 3)])
+def test_devices_and_chunks_give_the_gradients_of_one(encoder, tasks, prepared, one_device, devices, chunks):
+  metrics, gradients = _gradients(encoder, tasks, prepared, devices, chunks)
+  expected, expected_gradients = one_device
+  assert metrics.keys() == expected.keys() and len(metrics) == len(BATCH) + 3
+  for name, value in metrics.items():
+    np.testing.assert_allclose(value, expected[name], rtol=1e-5, err_msg=name)
+  assert _difference(gradients, expected_gradients) < 1e-5
+
+
+BROKEN = {
+  "gathered rows carry no gradient": ("gather", lambda old: lambda tree: jax.lax.stop_gradient(old(tree))),
+  "gradients are summed, not averaged": (
+    "mean_over_devices",
+    lambda old: lambda tree: jax.tree.map(lambda x: x * jax.lax.psum(1, parallel._AXIS), old(tree)),
+  ),
+  "gradients stay on their device": ("mean_over_devices", lambda old: lambda tree: tree),
+  "every device sees the first one's positives": ("row_offset", lambda old: lambda examples: 0 * old(examples)),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_reduction_is_noticed(encoder, tasks, prepared, one_device, monkeypatch, what):
+  name, broken = BROKEN[what]
+  monkeypatch.setattr(parallel, name, broken(getattr(parallel, name)))
+  _, gradients = _gradients(encoder, tasks, prepared, devices=2)
+  assert _difference(gradients, one_device[1]) > 1e-3
+
+
+def test_a_mean_over_each_device_alone_is_noticed(encoder, tasks, prepared, one_device, monkeypatch):
+  # With 13 rows, one device has 7 and the other 6 and a filler: a mean of the devices' means is not the mean.
+  def alone(values, weight):
+    return jax.lax.pmean(jnp.sum(values * weight) / jnp.sum(weight), parallel._AXIS)
+
+  monkeypatch.setattr(parallel, "weighted_mean", alone)
+  _, gradients = _gradients(encoder, tasks, prepared, devices=2)
+  assert _difference(gradients, one_device[1]) > 1e-3
