@@ -26,5 +26,4 @@ __all__ = [
   "save_sentence_transformer",
   "scratch_config",
   "width",
-  "width",
 ]

@@ -104,11 +104,6 @@ def width(config: Config) -> int:
   return architecture(config).width
 
 
-def width(config: Config) -> int:
-  """The width of the hidden states."""
-  return architecture(config).width
-
-
 def _positive(config: Config, name: str, default: int = 0) -> int:
   value = config.get(name, default)
   if not isinstance(value, int) or value < 1:
