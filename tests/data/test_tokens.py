@@ -47,7 +47,7 @@ PAIRS = [
 ]
 
 
-def test_pairs_by_hand(make, tokenizer):
+def test_pairs_by_hand(make, tokenizer, tmp_path):
   prepared = make(PAIRS, Pairs(negatives="negatives"))
   texts = [text(prepared, tokenizer, index) for index in range(len(prepared.offsets) - 1)]
   assert texts == [f"[CLS] {t} [SEP]" for t in ("rain", "sun snow", "wind", "fog", "ice", "cloud")]
@@ -72,6 +72,7 @@ def test_pairs_by_hand(make, tokenizer):
     "longest": 4,
     "labels": 0,
     "languages": {},
+    "fingerprint": directories(tmp_path / "cache")[0],
   }
   with pytest.raises(ValueError, match="read-only"):
     prepared.tokens[0] = 1
