@@ -58,15 +58,24 @@ def test_a_language_is_the_accuracy_of_its_texts(numbered):
 
 def test_limits_draw_texts_and_reference_texts(numbered):
   table, vectors = made(np.random.default_rng(2))
+  table.languages = ["de"] * 40 + ["ja"] * 40
   seen = []
 
   def encode(texts, role="document"):
     seen.append(list(texts))
     return numbered(vectors)(texts)
 
-  KNN(limit=7, reference_limit=30)(encode, table)
-  assert [len(set(texts)) for texts in seen] == [7, 30]
-  assert set(seen[0]) < set(table.texts) and set(seen[1]) < set(table.reference_texts)
+  scores = KNN(limit=20, reference_limit=30)(encode, table)
+  assert [len(set(texts)) for texts in seen] == [20, 30]
+  rows, reference = [int(text) for text in seen[0]], [int(text) - 80 for text in seen[1]]
+  alone = Labelled(
+    seen[0],
+    [table.labels[i] for i in rows],
+    [table.languages[i] for i in rows],
+    seen[1],
+    [table.reference_labels[i] for i in reference],
+  )
+  assert KNN()(numbered(vectors), alone) == pytest.approx(scores)
 
 
 @pytest.mark.parametrize("k", [0, 3])

@@ -68,6 +68,28 @@ def test_the_order_of_reference_texts_changes_nothing(numbered):
   assert LabelRanking()(numbered(vectors), other) == LabelRanking()(numbered(vectors), table)
 
 
+def test_limits_draw_texts_and_reference_texts(numbered):
+  table, vectors = made(np.random.default_rng(5))
+  table.languages = ["de"] * 20 + ["ja"] * 20
+  seen = []
+
+  def encode(texts, role="document"):
+    seen.append(list(texts))
+    return numbered(vectors)(texts)
+
+  scores = LabelRanking(limit=15, reference_limit=30)(encode, table)
+  assert [len(set(texts)) for texts in seen] == [15 - scores["left_out"], 30]
+  rows, reference = [int(text) for text in seen[0]], [int(text) - 40 for text in seen[1]]
+  alone = Labelled(
+    seen[0],
+    [table.labels[i] for i in rows],
+    [table.languages[i] for i in rows],
+    seen[1],
+    [table.reference_labels[i] for i in reference],
+  )
+  assert LabelRanking()(numbered(vectors), alone) | {"left_out": scores["left_out"]} == pytest.approx(scores)
+
+
 def test_bad_input(numbered):
   table = Labelled(["0"], [["a"]], (), ["1"], [["b"]])
   with pytest.raises(ValueError, match=r"none of 1 texts has one of the 1 labels of 1 reference .* SameLabelRetrieval"):

@@ -67,6 +67,7 @@ def test_a_language_is_the_mean_of_its_texts_among_all(numbered):
 
 def test_a_limit_draws_texts_by_the_seed():
   table, vectors = made(np.random.default_rng(3))
+  table.languages = ["de"] * 30 + ["ja"] * 30
   seen = {}
 
   def scores_of(seed):
@@ -83,7 +84,7 @@ def test_a_limit_draws_texts_by_the_seed():
   scores_of(1)
   assert seen[1] != kept
   rows = [int(text) for text in kept]
-  alone = Labelled([str(i) for i in range(20)], [table.labels[i] for i in rows])
+  alone = Labelled([str(i) for i in range(20)], [table.labels[i] for i in rows], [table.languages[i] for i in rows])
   whole = SameLabelRetrieval()(lambda texts, role="document": vectors[[rows[int(text)] for text in texts]], alone)
   assert whole == pytest.approx(first)
 
