@@ -149,6 +149,9 @@ def test_labels_come_by_their_size_to_the_exponent(exponent, expected):
   for step in (0, 1, 1000):
     drawn = Counter(ONE_LABEL[i][0] for i in anchors(sampler, "a", range(step, step + 1)))
     assert [drawn[label] for label in range(3)] == expected
+  in_tens = Sampler({"a": grouped(ONE_LABEL)}, {"a": 10}, 0, label_exponents={"a": exponent})
+  for step in range(9):
+    assert {ONE_LABEL[i][0] for i in anchors(in_tens, "a", range(step, step + 1))} >= {0, 1}  # not one after the other
 
 
 @settings(max_examples=30, deadline=None)
