@@ -43,7 +43,7 @@ class Stage:
   def __init__(self, folder: Path):
     self.folder, self.calls_file = folder, folder / "calls"
     (folder / "bin").mkdir()
-    for name in ("sbatch", "srun", "gcloud", "kubectl", "docker"):
+    for name in ("sbatch", "srun", "gcloud", "kubectl", "docker", "git"):
       self.program(name, STAND_IN)
     self.environment = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_")}
     self.environment |= {
@@ -77,7 +77,7 @@ class Stage:
   @property
   def verbs(self) -> list[str]:
     """Of every call to gcloud the verb: create, scp, ..."""
-    return [call[4] for call in self.calls]
+    return [call[4] for call in self.calls if call[0] == "gcloud"]
 
 
 @pytest.fixture
@@ -235,7 +235,8 @@ def test_tpu_from_creation_to_deletion(stage):
   done = stage.train("tpu_vm.sh")
   assert done.returncode == 0, done.stderr
   assert stage.verbs == ["describe", "create", "scp", "ssh", "ssh", "delete"]
-  create, copy, install, train = stage.calls[1:5]
+  archive, _, create, copy, install, train = stage.calls[:6]
+  assert archive == ["git", "archive", "--format=tar.gz", f"--output={copy[5]}", "HEAD"]
   assert {"mtc", "--zone=z", "--accelerator-type=v5litepod-16", "--version=v2", "--spot"} <= set(create)
   assert copy[6] == "mtc:mtc.tar.gz" and "--worker=all" in copy
   assert "make venv" in install[-1] and "[tpu]" in install[-1] and "--worker=all" in install
