@@ -287,16 +287,11 @@ def _ranges(starts: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _choose(need: np.ndarray, most: int) -> tuple[int, int]:
-  """The usual and the roomy size that cost the fewest rows on average, when a step over both costs `most`.
+  """The roomy size, a twentieth over the largest seen, and the usual one that then costs the fewest rows on average.
 
-  Beside the sizes seen, one is counted that is larger by a twentieth: the step that no simulation saw.
+  The room is for steps that no simulation saw: the next shape is far larger, and compiling it takes a while.
   """
   largest = int(need.max())
-  unseen = min(most, largest + -(-largest // 20))
-  need = np.append(need, unseen)
-  sizes = np.unique(need)
-  cost = {
-    (usual, roomy): np.where(need <= usual, usual, np.where(need <= roomy, roomy, most)).sum()
-    for usual in sizes.tolist() for roomy in sizes.tolist() if usual <= roomy
-  }
-  return min(cost, key=lambda pair: cost[pair])
+  roomy = min(most, largest + -(-largest // 20))
+  cost = {usual: np.where(need <= usual, usual, roomy).sum() for usual in np.unique(need).tolist()}
+  return min(cost, key=lambda usual: cost[usual]), roomy
