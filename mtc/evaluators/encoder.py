@@ -35,7 +35,7 @@ def vectors(encode: TextEncoder, texts: Sequence[str], role: str = "document") -
   if rows.ndim != 2 or rows.shape[0] != len(texts):
     raise ValueError(f"the encoder returned shape {rows.shape} for {len(texts)} texts; expected [{len(texts)}, dim]")
   if isinstance(rows, np.ndarray):
-    rows = rows.astype(np.float32)
+    rows = rows.astype(np.float32, copy=False)
     norms = np.linalg.norm(rows, axis=1)
   else:
     rows = sparse.csr_array(rows, dtype=np.float32)
