@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator
 import dataclasses
-import math
 from typing import Any, ClassVar, Protocol, TypedDict
 
 from mtc.data.sources import BadRow, Row, Rows, stop
@@ -111,7 +110,7 @@ class Scored:
     score = _field(place, row, self.score)
     if isinstance(score, bool) or not isinstance(score, int | float):
       raise BadRow(place, f"field {self.score!r} is not a number", _got(score))
-    if not math.isfinite(score) or not low <= score <= high:
+    if not low <= score <= high:  # true for NaN
       raise BadRow(place, f"field {self.score!r} is outside {low}..{high}", f"{_got(score)}; Scored(range=...) sets it")
     return Example(
       anchor=_text(place, row, self.a),
