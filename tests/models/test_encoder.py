@@ -114,6 +114,30 @@ def test_dropout_follows_the_key(padded):
   assert np.abs(first - embed(encoder, params, padded)).max() > 1e-3
 
 
+def test_dropout_is_where_bert_has_it(padded):
+  encoder, params = make(dropout=0.5)
+  traced = jax.make_jaxpr(lambda key: encoder.apply(params, padded, key))(jax.random.key(0))
+  layer = [(4, 4, 8, 8), (32, 16), (32, 16)]  # attention probabilities and the outputs of attention and MLP
+  found = [e.outvars[0].aval.shape for e in _equations(traced.jaxpr) if e.primitive.name == "random_bits"]
+  assert sorted(found) == sorted([(32, 16), *layer, *layer])
+
+
+def test_bfloat16_matrix_products_are_in_bfloat16(padded):
+  encoder, params = make(dtype="bfloat16")
+  traced = jax.make_jaxpr(lambda params: encoder.apply(params, padded, None))(params)
+  products = [equation for equation in _equations(traced.jaxpr) if equation.primitive.name == "dot_general"]
+  assert len(products) == 2 * (6 + 2)  # of a layer: six dense layers, and two products of attention
+  assert {value.aval.dtype for equation in products for value in equation.invars} == {jnp.dtype("bfloat16")}
+
+
+def _equations(jaxpr):
+  for equation in jaxpr.eqns:
+    yield equation
+    for inner in equation.params.values():
+      if hasattr(inner, "jaxpr"):
+        yield from _equations(inner.jaxpr)
+
+
 def test_bfloat16_is_close_to_float32(small, packed):
   encoder, params = small
   half, _ = make(dtype="bfloat16")
