@@ -322,6 +322,15 @@ def test_tfds_stored_as_parquet_is_refused(local_tfds, tmp_path):
     rows_of(sources.Tfds(str(builder.data_dir)), "train")
 
 
+@pytest.mark.slow  # TensorFlow takes 10 s to import
+def test_tfds_stored_as_tfrecord_is_read_through_tensorflow(local_tfds, tmp_path):
+  builder = type(local_tfds)(data_dir=str(tmp_path), file_format="tfrecord")
+  builder.download_and_prepare()
+  rows = rows_of(sources.Tfds(str(builder.data_dir)), "train")
+  assert rows == rows_of(sources.Tfds(str(local_tfds.data_dir)), "train")
+  assert rows_of(sources.Tfds(str(builder.data_dir)), "train[5:7]") == rows[5:7]
+
+
 def test_bytes_that_are_no_text_become_a_bad_row():
   from mtc.data import examples
 
