@@ -13,6 +13,9 @@ from orbax.checkpoint import checkpoint_managers as policies
 from mtc.types import PyTree
 
 
+_NOT_MEASURED = -math.inf  # a metric that is missing would be a warning at each save
+
+
 class Checkpoints:
   """The checkpoints of one workdir: asynchronous, verified, the latest two and the best kept.
 
@@ -24,12 +27,14 @@ class Checkpoints:
     keep = policies.AnyPreservationPolicy(
       [
         policies.LatestN(2),  # two, so that a damaged newest one has a predecessor
-        policies.BestN(get_metric_fn=lambda m: m["best"], n=1, keep_checkpoints_without_metrics=False),
+        policies.BestN(get_metric_fn=_best, n=1),
       ]
     )
     self._manager = ocp.CheckpointManager(
       directory.absolute(),
-      options=ocp.CheckpointManagerOptions(preservation_policy=keep, step_prefix="step", cleanup_tmp_directories=True),
+      options=ocp.CheckpointManagerOptions(
+        preservation_policy=keep, best_fn=_best, step_prefix="step", cleanup_tmp_directories=True
+      ),
     )
 
   def save(self, state: PyTree, step: int, best: float | None = None) -> None:
@@ -42,7 +47,7 @@ class Checkpoints:
     """
     leaves = _leaves(state)
     digests = {name: _digest(leaf) for name, leaf in leaves.items()}
-    metrics = {"best": best} if best is not None and math.isfinite(best) else None
+    metrics = {"best": best if best is not None and math.isfinite(best) else _NOT_MEASURED}
     saved = self._manager.save(
       step,
       args=ocp.args.Composite(state=ocp.args.StandardSave(leaves), sha256=ocp.args.JsonSave(digests)),
@@ -84,8 +89,9 @@ class Checkpoints:
 
   def best_step(self) -> int | None:
     """The step whose validation was best, of those that were measured."""
-    measured = {s: m["best"] for s in self._manager.all_steps() if (m := self._manager.metrics(s))}
-    return max(measured, key=lambda s: measured[s], default=None)
+    step = self._manager.best_step()
+    measured = self._manager.metrics(step) if step is not None else None
+    return step if measured and _best(measured) > _NOT_MEASURED else None
 
   def wait(self) -> None:
     """Returns when everything that was saved is on disk; raises what went wrong meanwhile."""
@@ -118,6 +124,10 @@ class Checkpoints:
       raise _Damaged(f"the bytes of {len(wrong)} arrays are not those that were saved, {wrong[0]} first")
     names = list(expected)
     return jax.tree.unflatten(jax.tree.structure(template), [leaves[name] for name in names]), step
+
+
+def _best(metrics: PyTree) -> float:
+  return metrics["best"]
 
 
 class _Damaged(Exception):

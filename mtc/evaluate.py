@@ -136,7 +136,7 @@ def _documents(table: Table) -> list[str]:
       return list(table.texts)
 
 
-def _read_table(source: data.Source, evaluation: Evaluation, split: str, on_bad_row: str) -> Table:
+def _read_table(source: data.Rows, evaluation: Evaluation, split: str, on_bad_row: str) -> Table:
   examples = evaluation.examples
 
   def rows(split: str) -> Iterator[data.Example]:
@@ -148,8 +148,8 @@ def _read_table(source: data.Source, evaluation: Evaluation, split: str, on_bad_
     read = list(rows(split))
     return Graded(
       [r["anchor"] for r in read],
-      [r["positive"] for r in read],
-      [r["score"] for r in read],
+      [r["positive"] or "" for r in read],
+      [r["score"] or 0.0 for r in read],
       [r["language"] for r in read],
     )
   if isinstance(examples, data.Translations):
@@ -166,7 +166,7 @@ def _read_table(source: data.Source, evaluation: Evaluation, split: str, on_bad_
   )
 
 
-def _search(source: data.Source, read: Sequence[data.Example]) -> Search:
+def _search(source: data.Rows, read: Sequence[data.Example]) -> Search:
   queries, corpus, qrels, languages = {}, {}, {}, {}
   for row in read:
     query, document = row["anchor_id"] or row["anchor"], row["positive_id"] or row["positive"]

@@ -6,6 +6,7 @@ right loss and wrong gradients.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 from jax import flatten_util
@@ -61,7 +62,7 @@ def is_main_process() -> bool:
   return jax.process_index() == 0
 
 
-def across_devices(step: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
+def across_devices(step: Callable, devices: Sequence[Any] | None = None) -> Callable:
   """Runs `step(state, batch) -> (state, metrics)` on every device: one state, each device its own part of the batch.
 
   Args:

@@ -13,7 +13,7 @@ from mtc.models import Encoder
 from mtc.types import Array, Batch, Embeddings, PyTree, Step, Tokens, TrainState
 
 
-def embed(encoder: Encoder, params: PyTree, tokens: Tokens, key: Array | None, rows_per_chunk: int = 0) -> Array:
+def embed(encoder: Encoder, params: PyTree, tokens: Tokens, key: jax.Array | None, rows_per_chunk: int = 0) -> Array:
   """Encodes a grid of tokens to one unit vector per slot.
 
   Args:
@@ -32,7 +32,7 @@ def embed(encoder: Encoder, params: PyTree, tokens: Tokens, key: Array | None, r
   rows = tokens.ids.shape[0]
   chunks = rows // rows_per_chunk if rows_per_chunk else 1
 
-  def encode(chunk: Tokens, chunk_key: Array | None) -> Array:
+  def encode(chunk: Tokens, chunk_key: jax.Array | None) -> Array:
     return _unit(encoder.pool(params, encoder.apply(params, chunk, chunk_key), chunk))
 
   if chunks <= 1:
@@ -63,7 +63,7 @@ def take(slots: Array, examples: Batch) -> Embeddings:
 def loss_fn(
   params: PyTree,
   batch: Step,
-  key: Array | None,
+  key: jax.Array | None,
   *,
   encoder: Encoder,
   tasks: Mapping[str, Task],

@@ -114,7 +114,7 @@ class _Run:
           f"{signal.Signals(stopped).name}: saved at step {reached} of {experiment.steps}; "
           "the same command goes on from there"
         )
-        return STOPPED[stopped]
+        return STOPPED[signal.Signals(stopped)]
       if reached < experiment.steps:
         print(
           f"stopped at step {reached} of {experiment.steps}, as stop_after says; the same command without it goes on"
@@ -172,7 +172,7 @@ class _Run:
         watch.sent(taken, metrics)
         bar.update()
         if taken % experiment.log_every == 0 or taken == end:
-          row = watch.row() | {"learning_rate": float(schedule(taken - 1))}
+          row = watch.row() | {"learning_rate": float(np.asarray(schedule(taken - 1)))}
           writer.write(taken, row)
           bar.set_postfix_str(f"loss {row['loss']:.3f}, {row['tokens_per_second']:,.0f} tokens/s", refresh=False)
         if taken % experiment.checkpoint_every == 0 or taken == end:

@@ -1,0 +1,221 @@
+"""Texts to vectors: an export loads as it was, a vector depends on its text alone, files go on where they stopped."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import mtc
+from mtc import data, embed as embed_lib, export, models
+from mtc.embed import Embedder, embed_file, read_texts
+from mtc.models import ModelSpec
+from mtc.types import Tokens
+
+SPEC = ModelSpec(layers=2, width=16, heads=2, mlp_width=32, positions=160, dim=8, dropout=0.0, dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def embedder(tokenizer):
+  config = models.scratch_config(SPEC, 0) | {"vocab_size": tokenizer.get_vocab_size()}
+  encoder = models.build(config, SPEC)
+  params = jax.tree.map(lambda x: x * 4 if x.ndim > 1 else x, encoder.init(jax.random.key(0)))
+  prompts = {"query": "search: ", "document": ""}
+  return Embedder(encoder, params, config, SPEC, tokenizer, prompts, max_length=150)
+
+
+@pytest.fixture(scope="module")
+def exported(embedder, tmp_path_factory):
+  directory = tmp_path_factory.mktemp("model") / "export"
+  export.write(embedder, directory)
+  return directory
+
+
+def test_vectors_have_unit_length_and_the_order_of_the_texts(embedder, texts):
+  vectors = embedder.encode(texts)
+  assert vectors.shape == (len(texts), 8) and vectors.dtype == np.float32
+  np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+  np.testing.assert_allclose(embedder.encode(texts[::-1]), vectors[::-1], atol=1e-6)
+
+
+def test_a_vector_does_not_depend_on_the_other_texts(embedder, texts):
+  together = embedder.encode([*texts, "long " * 140])
+  for i in (0, 7, len(texts) - 1):
+    np.testing.assert_allclose(embedder.encode([texts[i]])[0], together[i], atol=1e-6)
+  np.testing.assert_allclose(embedder.encode(["long " * 140])[0], together[-1], atol=1e-6)
+
+
+def test_blocks_are_as_the_whole(embedder, texts, monkeypatch):
+  whole = embedder.encode(texts)
+  monkeypatch.setattr(embed_lib, "BLOCK", 50)
+  monkeypatch.setattr(embed_lib, "_TOKENS", 256)
+  np.testing.assert_allclose(embedder.encode(texts), whole, atol=1e-6)
+
+
+def test_the_vector_is_the_encoders_own(embedder, texts):
+  text = texts[3]
+  ids = np.array([embedder.tokenizer.encode(text).ids], np.int32)
+  one = np.ones_like(ids)
+  tokens = Tokens(ids=ids, segment=one, position=np.cumsum(one, 1) - 1, slots=1)
+  vector = np.asarray(
+    embedder.encoder.pool(embedder.params, embedder.encoder.apply(embedder.params, tokens, None), tokens)
+  )[0]
+  np.testing.assert_allclose(embedder.encode([text])[0], vector / np.linalg.norm(vector), atol=1e-6)
+
+
+def test_role_dim_and_no_texts(embedder, texts):
+  few = texts[:5]
+  np.testing.assert_allclose(
+    embedder.encode(few, role="query"), embedder.encode([f"search: {t}" for t in few]), atol=1e-6
+  )
+  assert np.abs(embedder.encode(few, role="query") - embedder.encode(few)).max() > 1e-3
+  cut = embedder.encode(few)[:, :3]
+  np.testing.assert_allclose(embedder.encode(few, dim=3), cut / np.linalg.norm(cut, axis=1, keepdims=True), atol=1e-6)
+  assert embedder.encode([]).shape == (0, 8)
+
+
+@pytest.mark.parametrize(
+  "arguments, message",
+  [
+    ({"role": "tweet"}, "role='tweet' is unknown.*query, document"),
+    ({"dim": 9}, r"dim=9 is not in 1\.\.8"),
+    ({"dim": 0}, "dim=0"),
+  ],
+)
+def test_bad_arguments(embedder, arguments, message):
+  with pytest.raises(ValueError, match=message):
+    embedder.encode(["text"], **arguments)
+  with pytest.raises(ValueError, match="expected a list"):
+    embedder.encode("text")
+
+
+def test_an_export_loads_as_it_was(embedder, exported, texts):
+  loaded = mtc.load(exported)
+  assert loaded.prompts == embedder.prompts and loaded.max_length == 150 and loaded.width == 8
+  for role in ("query", "document"):
+    np.testing.assert_array_equal(loaded.encode(texts[:40], role=role), embedder.encode(texts[:40], role=role))
+  long = ["moon " * 400]  # cut at the same token
+  np.testing.assert_array_equal(loaded.encode(long), embedder.encode(long))
+
+
+def test_a_plain_hugging_face_directory_loads_with_mean_pooling(embedder, tmp_path, texts):
+  models.save_backbone(tmp_path, embedder.params["backbone"], embedder.config)
+  data.tokenizer.save(embedder.tokenizer, tmp_path, max_length=160)
+  assert mtc.load(tmp_path).encode(texts[:3]).shape == (3, 16)
+
+
+def test_an_export_replaces_an_older_one_whole(embedder, exported):
+  (exported / "left_over").write_text("")
+  export.write(embedder, exported)
+  assert not (exported / "left_over").exists() and not exported.with_name("export.partial").exists()
+
+
+def _write(path, texts):
+  path.write_text("".join(json.dumps({"text": t, "n": i}) + "\n" for i, t in enumerate(texts)))
+  return path
+
+
+def _embed(embedder, source, output, stamp="one", dtype="float32", dim=0):
+  return embed_file(
+    embedder, source, output, field_name="text", role="document", dim=dim, dtype=dtype, stamp={"stamp": stamp}
+  )
+
+
+@pytest.mark.parametrize("dtype, dim", [("float32", 0), ("float16", 4)])
+def test_a_file_of_texts_becomes_a_file_of_vectors(embedder, texts, tmp_path, dtype, dim):
+  source = _write(tmp_path / "texts.jsonl", texts)
+  assert _embed(embedder, source, tmp_path / "out.npy", dtype=dtype, dim=dim) == len(texts)
+  vectors = np.load(tmp_path / "out.npy")
+  assert vectors.dtype == dtype
+  np.testing.assert_allclose(
+    vectors, embedder.encode(texts, dim=dim or None), atol=1e-3 if dtype == "float16" else 1e-6
+  )
+  assert sorted(p.name for p in tmp_path.iterdir()) == ["out.npy", "texts.jsonl"]
+
+
+def test_an_interrupted_file_goes_on_where_it_was(embedder, texts, tmp_path, monkeypatch):
+  monkeypatch.setattr(embed_lib, "BLOCK", 20)
+  source = _write(tmp_path / "texts.jsonl", texts)
+  encode, calls = Embedder.encode, []
+
+  def counted(self, block, **arguments):
+    calls.append(len(block))
+    if len(calls) == 3:
+      raise KeyboardInterrupt
+    return encode(self, block, **arguments)
+
+  monkeypatch.setattr(Embedder, "encode", counted)
+  with pytest.raises(KeyboardInterrupt):
+    _embed(embedder, source, tmp_path / "out.npy")
+  assert not (tmp_path / "out.npy").exists()
+  before = len(calls)
+  _embed(embedder, source, tmp_path / "out.npy")
+  assert sum(calls[before:]) == len(texts) - 40, "the two finished blocks were embedded again"
+  monkeypatch.undo()
+  np.testing.assert_allclose(np.load(tmp_path / "out.npy"), embedder.encode(texts), atol=1e-6)
+
+
+def test_other_work_does_not_go_on_from_what_is_left(embedder, texts, tmp_path, monkeypatch):
+  monkeypatch.setattr(embed_lib, "BLOCK", 20)
+  source, calls = _write(tmp_path / "texts.jsonl", texts), []
+  encode = Embedder.encode
+
+  def counted(self, block, **arguments):
+    calls.append(len(block))
+    if len(calls) == 3:
+      raise KeyboardInterrupt
+    return encode(self, block, **arguments)
+
+  monkeypatch.setattr(Embedder, "encode", counted)
+  with pytest.raises(KeyboardInterrupt):
+    _embed(embedder, source, tmp_path / "out.npy", stamp="one")
+  calls.extend([0, 0, 0])
+  before = len(calls)
+  _embed(embedder, source, tmp_path / "out.npy", stamp="two")
+  assert sum(calls[before:]) == len(texts)
+
+
+def test_texts_of_each_kind_of_file(tmp_path):
+  import gzip
+
+  import pyarrow
+  from pyarrow import parquet
+
+  (tmp_path / "a.txt").write_bytes("one\r\ntwo ü\n".encode())
+  with gzip.open(tmp_path / "a.jsonl.gz", "wt") as file:
+    file.write('{"body": "one"}\n{"body": "two ü"}\n')
+  parquet.write_table(pyarrow.table({"body": ["one", "two ü"]}), tmp_path / "a.parquet")
+  for name in ("a.txt", "a.jsonl.gz", "a.parquet"):
+    assert list(read_texts(tmp_path / name, "body")) == ["one", "two ü"], name
+
+
+@pytest.mark.parametrize(
+  "name, content, message",
+  [
+    ("a.jsonl", '{"text": "x"}\n{"txt": "y"}\n', r"a\.jsonl:2: no text in field 'text'; the row has 'txt'"),
+    ("a.jsonl", '{"text": 3}\n', r"a\.jsonl:1: no text"),
+    ("a.jsonl", "{broken\n", r"a\.jsonl:1: broken JSON"),
+    ("a.csv", "text\n", "unknown kind; use .jsonl"),
+    ("a.jsonl", "", "holds no text"),
+  ],
+)
+def test_bad_files(embedder, tmp_path, name, content, message):
+  (tmp_path / name).write_text(content)
+  with pytest.raises(ValueError, match=message):
+    _embed(embedder, tmp_path / name, tmp_path / "out.npy")
+
+
+def test_importing_mtc_costs_nothing():
+  code = "import sys, mtc; print([m for m in ('jax', 'numpy', 'transformers', 'tensorflow') if m in sys.modules])"
+  assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+@pytest.mark.torch
+def test_sentence_transformers_loads_the_export_and_gives_the_same_vectors(embedder, exported, texts):
+  sentence_transformers = pytest.importorskip("sentence_transformers")
+  theirs = sentence_transformers.SentenceTransformer(str(exported), device="cpu")
+  few = [*texts[:60], "moon " * 400]
+  np.testing.assert_allclose(theirs.encode(few), embedder.encode(few), atol=1e-5)
+  np.testing.assert_allclose(theirs.encode(few, prompt_name="query"), embedder.encode(few, role="query"), atol=1e-5)

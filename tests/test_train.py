@@ -1,0 +1,235 @@
+"""A run from beginning to end, in this process: what it leaves, and that no interruption changes it."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+import shutil
+import signal
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from mtc import data, train
+from mtc.config import Evaluation, Experiment, Task
+from mtc.evaluators import KNN, Retrieval
+from mtc.losses import InfoNCE
+from mtc.models import ModelSpec
+from mtc.optim import OptimSpec
+
+STEPS = 6
+
+
+@pytest.fixture
+def experiment(data_dir, tmp_path_factory):
+  """Two tasks, a model of a few thousand parameters, dropout on: resuming must find its keys again."""
+  return Experiment(
+    tasks={
+      "interest": Task(data.Folder("interest"), data.SameLabel(), InfoNCE(), batch_size=12),
+      "search_tweets": Task(data.Folder("search_tweets"), data.Pairs(), InfoNCE(learn_temperature=True), batch_size=10),
+    },
+    evaluations={
+      "interest": Evaluation(data.Folder("interest"), data.SameLabel(), KNN(), reference="train"),
+      "search_tweets": Evaluation(data.Folder("search_tweets"), data.Pairs(), Retrieval()),
+      "elsewhere": Evaluation(data.Folder("elsewhere"), data.Pairs(), Retrieval()),
+    },
+    model=ModelSpec(layers=1, width=16, heads=2, mlp_width=32, vocab_size=400, positions=64, dim=8, dtype="float32"),
+    optim=OptimSpec(learning_rate=1e-2),
+    data_dir=str(data_dir),
+    cache_dir=str(tmp_path_factory.getbasetemp() / "cache"),
+    steps=STEPS,
+    input="threads",
+    log_every=1,
+    checkpoint_every=2,
+  )
+
+
+def run(experiment: Experiment, workdir: Path) -> int:
+  return train.prepare(experiment, workdir)()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+  """The workdir of a run that nobody interrupted; the first test that asks for it makes it."""
+  return tmp_path_factory.mktemp("runs") / "whole"
+
+
+@pytest.fixture
+def whole(experiment, finished):
+  if not finished.exists():
+    assert run(experiment, finished) == 0
+  return finished
+
+
+def tensors(workdir: Path) -> dict[str, np.ndarray]:
+  files = sorted((workdir / "export").rglob("*.safetensors"))
+  return {f"{f.parent.name}/{name}": value for f in files for name, value in load_file(f).items()}
+
+
+def assert_equal_bits(a: Path, b: Path):
+  left, right = tensors(a), tensors(b)
+  assert left.keys() == right.keys() and len(left) > 10
+  for name in left:
+    np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+  assert (a / "evaluation.json").read_text() == (b / "evaluation.json").read_text()
+
+
+def lines(workdir: Path) -> list[dict]:
+  return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_leaves_what_it_promises(whole, capsys):
+  for name in (
+    "config.json",
+    "data.json",
+    "environment.json",
+    "before.json",
+    "evaluation.json",
+    "tensorboard",
+    "checkpoints",
+  ):
+    assert (whole / name).exists(), name
+  rows = [row for row in lines(whole) if "loss" in row]
+  assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+  expected = {
+    "interest/loss",
+    "search_tweets/loss",
+    "tokens_per_second",
+    "padding",
+    "input_wait",
+    "grad_norm",
+    "learning_rate",
+  }
+  assert expected <= rows[-1].keys()
+  assert 0 <= rows[-1]["padding"] < 1 and 0 <= rows[-1]["input_wait"] <= 1
+  assert rows[-1]["loss"] == pytest.approx(rows[-1]["interest/loss"] + rows[-1]["search_tweets/loss"], rel=1e-6)
+  scores = json.loads((whole / "evaluation.json").read_text())["scores"]
+  assert {"interest/accuracy", "search_tweets/mrr@10"} <= scores.keys()
+  assert not any("elsewhere" in name for name in scores)
+  before = json.loads((whole / "before.json").read_text())
+  assert before["untrained"].keys() == before["tfidf"].keys() == scores.keys()
+
+
+def test_training_learns(whole):
+  rows = [row for row in lines(whole) if "loss" in row]
+  assert rows[-1]["loss"] < rows[0]["loss"] - 0.2
+
+
+def test_the_same_seed_gives_the_same_bits_with_either_input(experiment, whole, tmp_path):
+  experiment.input = "tf"
+  assert run(experiment, tmp_path / "again") == 0
+  assert_equal_bits(whole, tmp_path / "again")
+
+
+def test_a_stopped_run_goes_on_to_the_same_bits(experiment, whole, tmp_path, capsys):
+  experiment.stop_after = 3  # not a multiple of checkpoint_every: it is saved all the same
+  assert run(experiment, tmp_path / "run") == 0
+  assert not (tmp_path / "run" / "export").exists()
+  assert "stopped at step 3" in capsys.readouterr().out
+  experiment.stop_after = 0
+  assert run(experiment, tmp_path / "run") == 0
+  assert "going on from step 3" in capsys.readouterr().out
+  assert_equal_bits(whole, tmp_path / "run")
+  assert [row["step"] for row in lines(tmp_path / "run") if "loss" in row] == list(range(1, STEPS + 1))
+
+
+def test_lines_after_the_last_checkpoint_of_a_killed_run_are_cut(experiment, whole, tmp_path):
+  experiment.stop_after = 4
+  assert run(experiment, tmp_path / "run") == 0
+  with open(tmp_path / "run" / "metrics.jsonl", "a") as file:
+    file.write('{"step": 5, "loss": 99.0}\n{"step": 6, "lo')
+  experiment.stop_after = 0
+  assert run(experiment, tmp_path / "run") == 0
+  assert [row["step"] for row in lines(tmp_path / "run") if "loss" in row] == list(range(1, STEPS + 1))
+  assert_equal_bits(whole, tmp_path / "run")
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_ends_with_its_code(experiment, whole, tmp_path, monkeypatch, number, code):
+  sent = []
+  update = train.tqdm.tqdm.update
+
+  def update_and_signal(self, *args):
+    if self.n == 2 and not sent and self.unit == "step":
+      sent.append(number)
+      os.kill(os.getpid(), number)
+    return update(self, *args)
+
+  monkeypatch.setattr(train.tqdm.tqdm, "update", update_and_signal)
+  handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+  assert run(experiment, tmp_path / "run") == code
+  assert handlers == [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)], "the handlers were not put back"
+  assert run(experiment, tmp_path / "run") == 0
+  assert_equal_bits(whole, tmp_path / "run")
+
+
+def test_a_finished_run_again_changes_nothing(experiment, whole, capsys):
+  files = {f: (f.read_bytes(), f.stat().st_mtime_ns) for f in sorted(whole.rglob("*")) if f.is_file()}
+  experiment.log_every = 3  # only steers
+  assert run(experiment, whole) == 0
+  assert "finished" in capsys.readouterr().out
+  assert files == {f: (f.read_bytes(), f.stat().st_mtime_ns) for f in sorted(whole.rglob("*")) if f.is_file()}
+
+
+def test_another_config_is_refused_with_the_fields_that_differ(experiment, whole):
+  experiment.optim.learning_rate = 0.5
+  experiment.tasks["interest"].batch_size = 8
+  with pytest.raises(ValueError, match=r"optim\.learning_rate: 0\.01 -> 0\.5") as error:
+    train.prepare(experiment, whole)
+  assert "tasks.interest.batch_size: 12 -> 8" in str(error.value) and "model" not in str(error.value)
+
+
+def test_changed_data_are_refused(experiment, data_dir, tmp_path):
+  changed = shutil.copytree(data_dir, tmp_path / "data")
+  experiment.data_dir, experiment.stop_after = str(changed), 2
+  assert run(experiment, tmp_path / "run") == 0
+  path = changed / "interest" / "train.jsonl"
+  path.write_text(path.read_text().replace("we saw", "we heard", 1))
+  with pytest.raises(ValueError, match="training data of interest changed"):
+    train.prepare(experiment, tmp_path / "run")
+
+
+def test_one_task_a_step(experiment, tmp_path):
+  experiment.mixing = data.Mixing(kind="uniform")
+  assert run(experiment, tmp_path / "run") == 0
+  rows = [row for row in lines(tmp_path / "run") if "loss" in row]
+  tasks = [[name for name in row if name.endswith("/loss")] for row in rows]
+  assert all(len(names) == 1 for names in tasks) and len({names[0] for names in tasks}) == 2
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_task(experiment, tmp_path):
+  experiment.optim = OptimSpec(learning_rate=1e30, warmup=0.0, clip_norm=0.0)
+  with pytest.raises(
+    FloatingPointError, match=r"not finite at step [2-6]; its update was not applied.*on_nonfinite=skip"
+  ):
+    run(experiment, tmp_path / "run")
+
+
+def test_steps_that_are_not_finite_are_skipped_up_to_a_limit(experiment, tmp_path, capsys):
+  experiment.optim = OptimSpec(learning_rate=1e30, warmup=0.0, clip_norm=0.0)
+  experiment.on_nonfinite, experiment.nonfinite_limit = "skip", 1
+  with pytest.raises(FloatingPointError, match="nonfinite_limit=1"):
+    run(experiment, tmp_path / "run")
+  assert "1 of at most 1" in capsys.readouterr().err
+
+
+def test_a_missing_folder_of_a_task_is_an_error(experiment, tmp_path):
+  experiment.tasks["elsewhere"] = dataclasses.replace(experiment.tasks["interest"], source=data.Folder("elsewhere"))
+  with pytest.raises(FileNotFoundError, match="elsewhere"):
+    train.prepare(experiment, tmp_path / "run")
+  assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_max_length_over_the_positions_is_an_error(experiment, tmp_path):
+  experiment.tasks["interest"].max_length = 65
+  with pytest.raises(
+    ValueError, match="max_length=65 of task 'interest' is over the 64 positions of this model; use 64"
+  ):
+    train.prepare(experiment, tmp_path / "run")
+
+
+def test_a_workdir_that_is_a_file_is_an_error(experiment, tmp_path):
+  (tmp_path / "run").write_text("")
+  with pytest.raises(ValueError, match="is a file"):
+    train.prepare(experiment, tmp_path / "run")
