@@ -3,15 +3,14 @@
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 import json
+import math
 import os
 from pathlib import Path
 import platform
 import subprocess
 from typing import Any
 
-import jax
-
-from mtc import config as config_lib
+from mtc import config as config_lib, parallel
 from mtc.config import Experiment
 
 _PACKAGES = (
@@ -91,8 +90,7 @@ def environment(command: Sequence[str] = ()) -> dict[str, Any]:
     "python": platform.python_version(),
     "platform": platform.platform(),
     "packages": {name: metadata.version(name) for name in _PACKAGES},
-    "devices": [f"{d.platform} {d.device_kind}" for d in jax.devices()],
-    "processes": jax.process_count(),
+    "devices": parallel.describe(),
   }
 
 
@@ -101,38 +99,35 @@ class Metrics:
 
   def __init__(self, workdir: Path, step: int, active: bool = True):
     """Lines past `step`, left by a run that was killed after its last checkpoint, are cut."""
-    self._file = self._board = None
+    self._path, self._board = workdir / "metrics.jsonl", None
     if not active:
       return
     from tensorboardX import SummaryWriter
 
-    path = workdir / "metrics.jsonl"
-    if path.exists():
-      kept = [line for line in path.read_text().splitlines() if (s := _step(line)) is not None and s <= step]
-      partial = path.with_name(path.name + ".partial")
-      partial.write_text("".join(line + "\n" for line in kept))
-      os.replace(partial, path)
-    self._file = open(path, "a", encoding="utf-8")
+    if self._path.exists():
+      lines = self._path.read_text(encoding="utf-8").splitlines()
+      partial = self._path.with_name(self._path.name + ".partial")
+      partial.write_text("".join(f"{line}\n" for line in lines if _step(line) <= step), encoding="utf-8")
+      os.replace(partial, self._path)
     self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
     """Adds one line; `step` counts the steps taken."""
-    if self._file is None or self._board is None:
+    if self._board is None:
       return
-    self._file.write(json.dumps({"step": step} | dict(values)) + "\n")
-    self._file.flush()
+    with open(self._path, "a", encoding="utf-8") as file:
+      file.write(json.dumps({"step": step} | dict(values)) + "\n")
     for name, value in values.items():
       self._board.add_scalar(name, value, step)
 
   def close(self) -> None:
-    """Flushes and closes both."""
-    if self._file is not None and self._board is not None:
-      self._file.close()
+    """Flushes the curves."""
+    if self._board is not None:
       self._board.close()
 
 
-def _step(line: str) -> int | None:
+def _step(line: str) -> float:
   try:
     return json.loads(line)["step"]
   except (ValueError, KeyError):  # the line that a kill cut short
-    return None
+    return math.inf

@@ -42,7 +42,7 @@ def start_model(experiment: Experiment, workdir: Path) -> Embedder:
         f"use {positions} or less"
       )
   encoder = models.build(config, spec)
-  params = jax.jit(encoder.init)(jax.random.key(experiment.seed))
+  params = encoder.init(jax.random.key(experiment.seed))
   if backbone is not None:
     params["backbone"] = backbone
   if projection is not None:

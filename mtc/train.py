@@ -14,8 +14,7 @@ import jax
 import numpy as np
 import tqdm
 
-from mtc import data, evaluate, export, optim, parallel, records
-from mtc import step as step_lib
+from mtc import data, evaluate, export, optim, parallel, records, step as step_lib
 from mtc.checkpoint import Checkpoints
 from mtc.config import Experiment
 from mtc.embed import Embedder
@@ -131,9 +130,10 @@ class _Run:
     ]
     mix = self.sampler.mix(self.experiment.steps)
     for name, report in self.reports.items():
+      skipped, task = sum(report["skipped"].values()), self.experiment.tasks[name]
       lines.append(
         f"{name:18} {report['examples']:9,} {report['texts']:9,} {report['mean_length']:11.1f} "
-        f"{report['truncated']:6,} {sum(report['skipped'].values()):7,} {self.experiment.tasks[name].batch_size:6} {mix[name].epochs:7.2f}"
+        f"{report['truncated']:6,} {skipped:7,} {task.batch_size:6} {mix[name].epochs:7.2f}"
       )
     count = sum(leaf.size for leaf in jax.tree.leaves(self.model.params))
     lines.append(f"{count / 1e6:.2f} M parameters on {parallel.describe()}; a device's grids:")

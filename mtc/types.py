@@ -4,7 +4,7 @@ The shapes are those that one device sees. On the host, before a step is sent to
 leading axis, `[local_devices, ...]`.
 
 A *slot* is the place of one text in a grid of tokens. A row holds up to `slots` texts; text `segment` (1, 2, ...) of
-row `r` has slot `r * slots + segment - 1`. Slots that hold no text are empty: their embeddings are finite and never used.
+row `r` has slot `r * slots + segment - 1`. Slots without a text are empty: their embeddings are finite and never used.
 """
 
 from typing import Any

@@ -12,7 +12,6 @@ from mtc import data, models, parallel, step as step_lib
 from mtc.config import Task
 from mtc.losses import CoSENT, InfoNCE, Matryoshka
 from mtc.models import ModelSpec
-from mtc.types import Tokens
 
 SPEC = ModelSpec(layers=2, width=16, heads=2, mlp_width=32, positions=64, dim=8, dropout=0.0, dtype="float32")
 BATCH = {"search": 13, "topic": 10, "graded": 11}  # none divides by 2, 4 or 8: every run has filler rows

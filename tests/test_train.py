@@ -26,8 +26,10 @@ def experiment(data_dir, tmp_path_factory):
   """Two tasks, a model of a few thousand parameters, dropout on: resuming must find its keys again."""
   return Experiment(
     tasks={
-      "interest": Task(data.Folder("interest"), data.SameLabel(), InfoNCE(), batch_size=12),
-      "search_tweets": Task(data.Folder("search_tweets"), data.Pairs(), InfoNCE(learn_temperature=True), batch_size=10),
+      "interest": Task(data.Folder("interest"), data.SameLabel(), InfoNCE(), batch_size=12, max_length=64),
+      "search_tweets": Task(
+        data.Folder("search_tweets"), data.Pairs(), InfoNCE(learn_temperature=True), batch_size=10, max_length=64
+      ),
     },
     evaluations={
       "interest": Evaluation(data.Folder("interest"), data.SameLabel(), KNN(), reference="train"),

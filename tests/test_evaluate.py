@@ -1,0 +1,123 @@
+"""Tables from sources, numbers from models and from vectors in files."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mtc import data, evaluate
+from mtc.config import Evaluation, Experiment, Task
+from mtc.evaluators import KNN, STS, Retrieval, SameLabelRetrieval, TranslationMatching
+
+
+def by_length(texts, role="document"):
+  """Vectors that know the role: letters counted."""
+  rows = np.array([[t.count(c) for c in "abcdefghij"] + [1.0 + (role == "query")] for t in texts], np.float32)
+  return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def experiment(data_dir):
+  return Experiment(
+    tasks={"interest": Task(data.Folder("interest"), data.SameLabel())},
+    evaluations={
+      "interest": Evaluation(data.Folder("interest"), data.SameLabel(), KNN(), reference="train"),
+      "storyline": Evaluation(data.Folder("storyline"), data.SameLabel(), SameLabelRetrieval(), validation=""),
+      "search_tweets": Evaluation(data.Folder("search_tweets"), data.Pairs(), Retrieval()),
+    },
+    data_dir=str(data_dir),
+  )
+
+
+def test_tables_are_read_by_split(experiment):
+  tables = evaluate.read_tables(experiment, "test")
+  assert list(tables) == ["interest", "storyline", "search_tweets"]
+  assert len(tables["interest"].texts) == 40 and len(tables["interest"].reference_texts) == 200
+  assert list(evaluate.read_tables(experiment, "validation")) == ["interest", "search_tweets"]
+  search = tables["search_tweets"]
+  answers = {document for judged in search.qrels.values() for document in judged}
+  assert len(search.corpus) > len(answers), "documents that answer nothing belong to the corpus too"
+
+
+def test_scores_are_named_by_evaluation_and_the_first_metrics_found(experiment):
+  tables = evaluate.read_tables(experiment, "test")
+  scores = evaluate.score(by_length, tables, experiment.evaluations)
+  assert list(evaluate.first_metrics(scores)) == ["interest/accuracy", "storyline/map", "search_tweets/mrr@10"]
+  assert "interest/accuracy/de" in scores
+  shown = evaluate.report({"a": scores, "b": {"interest/accuracy": 0.5}})
+  assert "interest/accuracy" in shown and "/de" not in shown and "0.500" in shown
+
+
+def test_graded_pairs_and_translations():
+  source = data.InMemory(
+    {"test": [{"text_a": "a", "text_b": "ab", "score": 2.0}, {"text_a": "a", "text_b": "a", "score": 5.0}]}
+  )
+  words = data.InMemory(
+    {
+      "test": [
+        {"id": i, "text": t, "language": g}
+        for i, t, g in [(1, "ab", "x"), (2, "cd", "x"), (1, "aab", "y"), (2, "d", "y")]
+      ]
+    }
+  )
+  experiment = Experiment(
+    tasks={},
+    evaluations={
+      "sts": Evaluation(source, data.Scored(), STS()),
+      "translations": Evaluation(words, data.Translations(), TranslationMatching()),
+    },
+  )
+  scores = evaluate.score(by_length, evaluate.read_tables(experiment, "test"), experiment.evaluations)
+  assert scores["sts/spearman"] == pytest.approx(1.0) and scores["translations/accuracy"] == 1.0
+
+
+def test_a_missing_folder_is_left_out_unless_a_task_needs_it(experiment, capsys):
+  experiment.evaluations["nowhere"] = Evaluation(data.Folder("nowhere"), data.Pairs(), Retrieval())
+  assert "nowhere" not in evaluate.read_tables(experiment, "test")
+  assert "'nowhere' is left out" in capsys.readouterr().err
+  experiment.tasks["nowhere"] = experiment.tasks["interest"]
+  with pytest.raises(FileNotFoundError, match="nowhere"):
+    evaluate.read_tables(experiment, "test")
+
+
+def test_before_is_measured_once(experiment, tmp_path):
+  tables = evaluate.read_tables(experiment, "test")
+  first = evaluate.before(tmp_path / "before.json", by_length, tables, experiment.evaluations)
+  assert first["untrained"].keys() == first["tfidf"].keys()
+
+  def fail(texts, role="document"):
+    raise AssertionError("measured a second time")
+
+  assert evaluate.before(tmp_path / "before.json", fail, tables, experiment.evaluations) == first
+
+
+def test_vectors_of_a_file_score_like_the_encoder_that_made_them(experiment, tmp_path):
+  tables = evaluate.read_tables(experiment, "test")
+  evaluate._list_texts(tmp_path / "texts.jsonl", tables)
+  rows = [json.loads(line) for line in (tmp_path / "texts.jsonl").read_text().splitlines()]
+  assert {row["role"] for row in rows} == {"query", "document"}
+  np.save(tmp_path / "vectors.npy", np.concatenate([by_length([row["text"]], row["role"]) for row in rows]))
+  encode = evaluate._lookup(tmp_path / "texts.jsonl", tmp_path / "vectors.npy")
+  assert evaluate.score(encode, tables, experiment.evaluations) == evaluate.score(
+    by_length, tables, experiment.evaluations
+  )
+  with pytest.raises(ValueError, match="lacks 1 of 1 texts of role 'document', 'never seen' first"):
+    encode(["never seen"])
+
+
+def test_vectors_of_another_number_of_texts_are_refused(tmp_path):
+  (tmp_path / "texts.jsonl").write_text('{"text": "a"}\n')
+  np.save(tmp_path / "vectors.npy", np.zeros((2, 3), np.float32))
+  with pytest.raises(ValueError, match=r"shape \(2, 3\), but .* has 1 texts"):
+    evaluate._lookup(tmp_path / "texts.jsonl", tmp_path / "vectors.npy")
+
+
+def test_neighbours_are_the_nearest_and_not_the_post_itself(experiment):
+  tables = evaluate.read_tables(experiment, "test")
+  shown = evaluate.neighbours(by_length, tables, count=2).splitlines()
+  assert len(shown) == 8
+  assert shown[0] not in [line.split("  ")[-1] for line in shown[1:4]]
+  assert [float(line.split()[0]) for line in shown[1:4]] == sorted(
+    [float(line.split()[0]) for line in shown[1:4]], reverse=True
+  )
+  assert evaluate.neighbours(by_length, tables, count=0) == ""
