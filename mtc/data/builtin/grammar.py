@@ -41,8 +41,7 @@ def post(rng: Random, language: str, register: str, forms: Forms) -> str:
   table = words(language)
   said = {"place": "", **{facet: rng.choice(some) for facet, some in table["someone"].items()}, **forms}
   said["Actor"] = _capitalised(said["actor"])
-  # German puts the place between the verb and what follows it.
-  said["verb"], _, said["rest"] = said["event"].partition(" ")
+  said |= _halves(said["event"])
   frames = [table["news"][register], table["impact"]["any"], table["fact"]["any"]]
   if "object" in forms:
     frames.append(table["thing"]["any"])
@@ -58,17 +57,27 @@ def post(rng: Random, language: str, register: str, forms: Forms) -> str:
 
 
 def query(rng: Random, language: str, forms: Forms) -> str:
-  """A query that mentions `forms`, facet -> form: a question that begins with who, or key words."""
-  table, forms = words(language), dict(forms)
+  """A query that mentions `forms`, facet -> form: a question for who does something, or key words."""
+  table = words(language)["query"]
   comma = "，" if language == "zh" else ", "
   asks = "event" in forms and "actor" not in forms
-  subject = table["query"]["who"][0] if asks else forms.pop("actor", "")
-  head = _space(language).join([subject, forms.pop("event", "")]).strip()
-  parts = [part for part in [head, *forms.values()] if part]
+  told = [forms[facet] for facet in (("event", "place") if asks else ("actor", "event")) if facet in forms]
+  rest = [form for form in forms.values() if form not in told]
+  if asks:
+    rng.shuffle(rest)
+    more = "".join(comma + form for form in rest)
+    said = {"place": "", **forms, **_halves(forms["event"]), "more": more}
+    return _tidy(table["question"][0].format(**said), language)
+  parts = [_space(language).join(told), *rest] if told else rest
   rng.shuffle(parts)
-  if not asks and rng.random() < 0.4:
-    parts[0] = f"{rng.choice(table['query']['prefix'])} {parts[0]}"
-  return comma.join(parts)
+  prefix = [rng.choice(table["prefix"])] if rng.random() < 0.4 else []
+  return _space(language).join([*prefix, comma.join(parts)])
+
+
+def _halves(event: str) -> Forms:
+  """The verb of an event and what follows it: German puts the place between them."""
+  verb, _, rest = event.partition(" ")
+  return {"verb": verb, "rest": rest}
 
 
 def _space(language: str) -> str:

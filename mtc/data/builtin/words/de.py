@@ -149,6 +149,6 @@ announcement: Bleibt dran! | Bald mehr. | Bitte teilen.
 casual: Einfach schön. | Ich grinse immer noch. | Was für eine Woche.
 question: Was meint ihr? | Weiß jemand mehr? | Würdet ihr das auch tun?
 [query]
-who: wer
-prefix: Neues über | etwas zu | suche | Beiträge zu
+question: wer {verb} {place} {rest}{more}?
+prefix: Neues: | Beiträge: | gesucht: | Thema:
 """

@@ -140,6 +140,6 @@ announcement: Stay tuned! | More soon. | Please share.
 casual: Love it. | Can't stop smiling. | What a week.
 question: What do you think? | Does anyone know more? | Would you do the same?
 [query]
-who: who
-prefix: news about | anything on | looking for | posts on
+question: who {event} {place}{more}?
+prefix: news: | posts: | looking for: | topic:
 """

@@ -154,6 +154,6 @@ announcement: ¡Sigan atentos! | Pronto más. | Compartan, por favor.
 casual: Me encanta. | Sigo sonriendo. | Qué semana.
 question: ¿Qué opinan? | ¿Alguien sabe más? | ¿Harían lo mismo?
 [query]
-who: quién
-prefix: noticias de | algo sobre | busco | publicaciones sobre
+question: ¿quién {event} {place}{more}?
+prefix: noticias: | busco: | tema: | publicaciones:
 """

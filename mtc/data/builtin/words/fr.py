@@ -158,6 +158,6 @@ announcement: Restez à l'écoute ! | La suite bientôt. | Merci de partager.
 casual: J'adore. | Je souris encore. | Quelle semaine.
 question: Qu'en pensez-vous ? | Quelqu'un en sait plus ? | Feriez-vous pareil ?
 [query]
-who: qui
-prefix: nouvelles de | infos sur | je cherche | publications sur
+question: qui {event} {place}{more} ?
+prefix: nouvelles : | infos : | je cherche : | sujet :
 """

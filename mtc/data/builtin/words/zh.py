@@ -106,6 +106,6 @@ announcement: 敬请期待！ | 稍后还有。 | 请转发。
 casual: 太喜欢了。 | 笑到现在。 | 这一周真精彩。
 question: 大家怎么看？ | 有人知道更多吗？ | 换作你会这样做吗？
 [query]
-who: 谁
-prefix: 关于 | 有没有 | 寻找 | 相关帖子
+question: 谁{place}{event}{more}？
+prefix: 新闻： | 帖子： | 寻找： | 话题：
 """
