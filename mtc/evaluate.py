@@ -23,14 +23,15 @@ Tables = dict[str, Table]
 
 
 def read_tables(experiment: Experiment, which: str) -> Tables:
-  """Reads what each evaluation scores; those whose folder is missing are reported and left out.
+  """Reads what each evaluation scores; those whose folder or split is missing are reported and left
+  out, unless a task has their name.
 
   Args:
     experiment: for its evaluations, data_dir and on_bad_row.
     which: "test" or "validation": the field of `Evaluation` that names the split.
 
   Raises:
-    ValueError: rows that cannot be used, or a split that the folder does not have.
+    ValueError: rows that cannot be used.
   """
   tables = {}
   for name, evaluation in experiment.evaluations.items():
@@ -38,14 +39,14 @@ def read_tables(experiment: Experiment, which: str) -> Tables:
     if not split:
       continue
     try:
-      source = evaluation.source.resolve(experiment.data_dir)
+      tables[name] = _read_table(
+        evaluation.source.resolve(experiment.data_dir), evaluation, split, experiment.on_bad_row
+      )
     except FileNotFoundError as error:
       if name in experiment.tasks:
         raise
       if which == "test":
         print(f"evaluation {name!r} is left out: {error}", file=sys.stderr)
-      continue
-    tables[name] = _read_table(source, evaluation, split, experiment.on_bad_row)
   return tables
 
 
@@ -232,7 +233,7 @@ def _main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-  cli.quiet()
+  cli.set_up()
   config_flags.DEFINE_config_file("config", None, "The experiment whose evaluations are asked for.")
   flags.DEFINE_string("model", "", "An mtc export, a sentence-transformers or a Hugging Face directory.")
   flags.DEFINE_string("embeddings", "", "A .npy of vectors, instead of a model.")

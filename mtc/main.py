@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-  cli.quiet()
+  cli.set_up()
   config_flags.DEFINE_config_file("config", None, "A file with get_config() -> mtc.config.Experiment.")
   flags.DEFINE_string("workdir", "", "The folder of this run: config, metrics, checkpoints, scores, export.")
   flags.DEFINE_string("coordinator", "", "host:port of process 0, when several processes train together.")

@@ -20,6 +20,9 @@ os.environ.update(
   TRANSFORMERS_VERBOSITY="error",
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Every run of the trainer compiles the same few programs: compiled once, they are shared by tests and their processes.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "xla"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 TOPICS = {
   "cooking": "soup bread oven recipe salt butter dinner spoon",
