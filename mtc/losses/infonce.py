@@ -13,7 +13,7 @@ from mtc.types import Array, Embeddings
 DIRECTIONS = ("query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc")
 PARTITIONS = ("joint", "per_direction")
 
-# A logit of "not here". Finite, for a sum of exponentials over nothing must have a gradient; far below any real logit.
+# A logit of "not here", far below any real one. Finite: infinity minus itself, in a sum over nothing, would be NaN.
 _ABSENT = -1e30
 _MAX_LOG_SCALE = math.log(100)
 

@@ -38,7 +38,7 @@ def draw() -> Callable[..., Embeddings]:
       negative_mask=random.random((examples, hard)) < 0.8 if hard else None,
       keys=_keys(random, examples, 3),
       negative_keys=_keys(random, examples, hard) if hard else None,
-      score=random.integers(0, 4, examples).astype(dtype) / 4,
+      score=random.integers(-2, 2, examples).astype(dtype) / 4,
       weight=weight,
     )
 
