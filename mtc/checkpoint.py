@@ -12,7 +12,6 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from mtc.types import PyTree
 
-
 _NOT_MEASURED = -math.inf  # a metric that is missing would be a warning at each save
 
 

@@ -50,6 +50,7 @@ def experiment(config: Any, argv: Sequence[str]) -> Experiment:
   if config is None:
     raise ValueError("--config is missing; for example --config configs/multitask.py")
   if not isinstance(config, Experiment):
+    getattr(config, "tasks", None)  # a file that could not be loaded says here why
     raise ValueError(f"get_config() of --config returned {type(config).__name__}; it must return mtc.config.Experiment")
   config.validate()
   return config

@@ -13,8 +13,7 @@ import numpy as np
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from mtc.data import cache
-from mtc.data import tokenizer as tokenizers_
+from mtc.data import cache, tokenizer as tokenizers_
 from mtc.data.examples import Kind, read
 from mtc.data.prepared import Prepared
 from mtc.data.sources import Rows

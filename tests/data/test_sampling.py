@@ -5,8 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import random
 import time
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
 

@@ -11,8 +11,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from mtc.data import tokenizer as tk
-from mtc.data import tokens
+from mtc.data import tokenizer as tk, tokens
 from mtc.data.examples import Pairs, SameLabel, Scored, Translations
 from mtc.data.sources import BadRow, InMemory
 from mtc.data.tokens import prepare
