@@ -70,6 +70,4 @@ def fingerprint() -> str:
 def _plain(value: Any) -> Any:
   if isinstance(value, bytes):
     return value.decode()
-  if hasattr(value, "tolist"):
-    value = value.tolist()
   return [_plain(item) for item in value] if isinstance(value, list) else value

@@ -45,7 +45,7 @@ def post(rng: Random, language: str, register: str, forms: Forms) -> str:
   frames = [table["news"][register], table["impact"]["any"], table["fact"]["any"]]
   if "object" in forms:
     frames.append(table["thing"]["any"])
-  sentences = [rng.choice(frame).format(**said).strip() for frame in frames]
+  sentences = [rng.choice(frame).format(**said).strip(" ，") for frame in frames]
   if rng.random() < 0.5:
     rng.shuffle(sentences)
   opening, closing = (rng.choice(table[end][register]) for end in ("open", "close"))
