@@ -25,18 +25,18 @@ def get_config() -> Experiment:
       ),
     },
     evaluations={
-      "interest": Evaluation(Folder("interest"), SameLabel(), KNN(), reference="train"),
+      "interest": Evaluation(Folder("interest"), SameLabel(), KNN(reference_limit=10000), reference="train"),
       "storyline": Evaluation(Folder("storyline"), SameLabel(), SameLabelRetrieval()),
-      "hashtag": Evaluation(Folder("hashtag"), SameLabel(), LabelRanking(), reference="train"),
+      "hashtag": Evaluation(Folder("hashtag"), SameLabel(), LabelRanking(reference_limit=10000), reference="train"),
       "search_tweets": Evaluation(Folder("search_tweets"), Pairs(), Retrieval()),
       "unseen_tags": Evaluation(
         Folder("hashtag"), SameLabel(), SameLabelRetrieval(), test="test_unseen_tags", validation=""
       ),
     },
     model=ModelSpec(
-      layers=4, width=128, heads=4, mlp_width=512, vocab_size=8192, positions=128, dim=50, dtype="float32"
+      layers=1, width=128, heads=2, mlp_width=512, vocab_size=8192, positions=128, dim=50, dtype="float32"
     ),
-    optim=OptimSpec(learning_rate=1e-3),
-    steps=400,
-    checkpoint_every=100,
+    optim=OptimSpec(learning_rate=4e-3),
+    steps=450,
+    checkpoint_every=150,
   )

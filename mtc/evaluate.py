@@ -94,8 +94,9 @@ def before(path: Path, encode: TextEncoder, tables: Tables, evaluations: Mapping
 
 
 def report(columns: Mapping[str, Mapping[str, float]]) -> str:
-  """A table: a line for each metric that is no language's, a column for each set of scores."""
+  """A table: a line for each metric that is no language's and no count, a column for each set of scores."""
   names = [n for n in dict.fromkeys(n for scores in columns.values() for n in scores) if n.count("/") == 1]
+  names = [n for n in names if not n.endswith("/left_out")]
   width = max([len(n) for n in names], default=0) + 2
   lines = ["".ljust(width) + "".join(f"{title:>12}" for title in columns)]
   for name in names:

@@ -103,7 +103,8 @@ def make_train_step(
   """
 
   def step(state: TrainState, batch: Step) -> tuple[TrainState, dict[str, Array]]:
-    key = parallel.fold_in_device(jax.random.fold_in(jax.random.key(seed), state.step))
+    # The default generator would take longer than the rest of a small step: dropout needs many bits, not good ones.
+    key = parallel.fold_in_device(jax.random.fold_in(jax.random.key(seed, impl="rbg"), state.step))
     grad_fn = jax.grad(loss_fn, has_aux=True)
     chunk = rows_per_chunk(*batch.tokens.ids.shape)
     grads, metrics = grad_fn(state.params, batch, key, encoder=encoder, tasks=tasks, rows_per_chunk=chunk)

@@ -230,8 +230,13 @@ class _Watch:
     self._real = self._grid = self._examples = self._steps = 0
 
   def made(self, batch: Step, waited: float) -> None:
-    """A batch has come from the input, after so many seconds."""
-    self._waited += waited
+    """A batch has come from the input, after so many seconds.
+
+    They count as waiting only if the devices had nothing left to do when it came; at most, then: they may have become
+    idle meanwhile.
+    """
+    if not self._sent or self._sent[-1][1]["loss"].is_ready():
+      self._waited += waited
     self._real += int(np.count_nonzero(batch.tokens.segment))
     self._grid += batch.tokens.segment.size
     self._examples += sum(int(task.weight.sum()) for task in batch.tasks.values())
