@@ -29,8 +29,15 @@ def _posts() -> type:
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in tasks.SPLITS]
 
+    @property
+    def _task(self) -> str:
+      config = self.builder_config
+      if config is None:
+        raise ValueError(f"the built-in posts have no config of their own; use one of {', '.join(tasks.SPLITS)}")
+      return config.name
+
     def _info(self):
-      row = next(tasks.rows(self.builder_config.name, "train"))
+      row = next(tasks.rows(self._task, "train"))
       return tfds.core.DatasetInfo(
         builder=self,
         features=tfds.features.FeaturesDict({name: kinds[type(value)] for name, value in row.items()}),
@@ -38,9 +45,9 @@ def _posts() -> type:
       )
 
     def _split_generators(self, dl_manager):
-      return {split: self._generate_examples(split) for split in tasks.SPLITS[self.builder_config.name]}
+      return {split: self._generate_examples(split) for split in tasks.SPLITS[self._task]}
 
     def _generate_examples(self, split):
-      yield from enumerate(tasks.rows(self.builder_config.name, split))
+      yield from enumerate(tasks.rows(self._task, split))
 
   return Posts
