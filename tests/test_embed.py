@@ -135,9 +135,8 @@ def test_a_file_of_texts_becomes_a_file_of_vectors(embedder, texts, tmp_path, dt
   assert sorted(p.name for p in tmp_path.iterdir()) == ["out.npy", "texts.jsonl"]
 
 
-def test_an_interrupted_file_goes_on_where_it_was(embedder, texts, tmp_path, monkeypatch):
-  monkeypatch.setattr(embed_lib, "BLOCK", 20)
-  source = _write(tmp_path / "texts.jsonl", texts)
+def _interrupt_the_third_block(monkeypatch) -> list[int]:
+  """Returns the sizes of the blocks that are encoded from now on."""
   encode, calls = Embedder.encode, []
 
   def counted(self, block, **arguments):
@@ -147,6 +146,13 @@ def test_an_interrupted_file_goes_on_where_it_was(embedder, texts, tmp_path, mon
     return encode(self, block, **arguments)
 
   monkeypatch.setattr(Embedder, "encode", counted)
+  return calls
+
+
+def test_an_interrupted_file_goes_on_where_it_was(embedder, texts, tmp_path, monkeypatch):
+  monkeypatch.setattr(embed_lib, "BLOCK", 20)
+  source = _write(tmp_path / "texts.jsonl", texts)
+  calls = _interrupt_the_third_block(monkeypatch)
   with pytest.raises(KeyboardInterrupt):
     _embed(embedder, source, tmp_path / "out.npy")
   assert not (tmp_path / "out.npy").exists()
@@ -159,19 +165,10 @@ def test_an_interrupted_file_goes_on_where_it_was(embedder, texts, tmp_path, mon
 
 def test_other_work_does_not_go_on_from_what_is_left(embedder, texts, tmp_path, monkeypatch):
   monkeypatch.setattr(embed_lib, "BLOCK", 20)
-  source, calls = _write(tmp_path / "texts.jsonl", texts), []
-  encode = Embedder.encode
-
-  def counted(self, block, **arguments):
-    calls.append(len(block))
-    if len(calls) == 3:
-      raise KeyboardInterrupt
-    return encode(self, block, **arguments)
-
-  monkeypatch.setattr(Embedder, "encode", counted)
+  source = _write(tmp_path / "texts.jsonl", texts)
+  calls = _interrupt_the_third_block(monkeypatch)
   with pytest.raises(KeyboardInterrupt):
     _embed(embedder, source, tmp_path / "out.npy", stamp="one")
-  calls.extend([0, 0, 0])
   before = len(calls)
   _embed(embedder, source, tmp_path / "out.npy", stamp="two")
   assert sum(calls[before:]) == len(texts)
