@@ -73,7 +73,7 @@ fi
 
 archive=/tmp/mtc.tar.gz billed=""
 [[ $dry_run ]] || archive=$(mktemp -t mtc.XXXXXX)
-# shellcheck disable=SC2317  # Called by the trap.
+# shellcheck disable=SC2317,SC2329  # Called by the trap.
 leave() {
   [[ $dry_run ]] || rm -f "$archive"
   [[ ! $billed ]] || say "$name may still exist, and costs until you delete it: launch/tpu_vm.sh --delete --name $name --zone $zone"
