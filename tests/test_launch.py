@@ -24,7 +24,7 @@ ARGUMENTS += ['--config.x=("it\'s", r"\\d$(a)&{name}")']
 # Each stand-in writes down its name and words. The next line of the file $ANSWERS/NAME.WORD, for the first of its words
 # for which there is one, is what it prints, or with which code it ends.
 STAND_IN = r"""#!/bin/bash
-{ printf '%s\x1f' "${0##*/}" "$@"; printf '\x1e'; } >> "$CALLS"
+printf -v call '%s\x1f' "${0##*/}" "$@"; printf '%s\x1e' "$call" >> "$CALLS"  # one write: others write too
 for word in "$@"; do
   answers="$ANSWERS/${0##*/}.${word##*/}"
   [[ -s $answers ]] || continue
