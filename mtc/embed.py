@@ -18,7 +18,7 @@ import numpy as np
 from tokenizers import Tokenizer
 import tqdm
 
-from mtc import cli, data, models, parallel
+from mtc import cli, data, models, parallel, records
 from mtc.step import embed as embed_tokens
 from mtc.types import PyTree, Tokens
 
@@ -225,7 +225,7 @@ def embed_file(
         continue
       vectors[start : start + len(texts)] = model.encode(texts, role=role, dim=dim or None)
       vectors.flush()
-      _write(progress, {"stamp": stamp, "done": start + len(texts)})
+      records.write_json(progress, {"stamp": stamp, "done": start + len(texts)})
       bar.update(len(texts))
   del vectors
   os.replace(partial, output)
@@ -278,12 +278,6 @@ def _resume(partial: Path, progress: Path, stamp: Mapping[str, Any]) -> int:
   except (OSError, ValueError):
     return 0
   return saved["done"] if partial.exists() and saved.get("stamp") == stamp else 0
-
-
-def _write(path: Path, value: Any) -> None:
-  partial = path.with_name(path.name + ".new")
-  partial.write_text(json.dumps(value))
-  os.replace(partial, path)
 
 
 def _digest(path: Path) -> str:
