@@ -1,13 +1,14 @@
 """What one training step does. Pure functions of one device's part; `parallel` makes them work together."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 import optax
 
-from mtc import parallel
+from mtc import optim, parallel
 from mtc.config import Task
 from mtc.models import Encoder
 from mtc.types import Array, Batch, Embeddings, PyTree, Step, Tokens, TrainState
@@ -88,8 +89,9 @@ def make_train_step(
   optimizer: optax.GradientTransformation,
   seed: int,
   rows_per_chunk: Callable[[int, int], int] = lambda rows, length: 0,
+  freeze: Sequence[str] = (),
 ) -> Callable[[TrainState, Step], tuple[TrainState, dict[str, Array]]]:
-  """The step on all devices: `(state, batch) -> (state, metrics)`; the state that goes in is donated.
+  """The contrastive step on all devices, see `make_step`.
 
   Args:
     encoder: the encoder, in the dtype of training.
@@ -97,22 +99,39 @@ def make_train_step(
     optimizer: the optax chain.
     seed: of dropout.
     rows_per_chunk: (rows, length) -> how many rows of such a grid are encoded at a time; see `embed`.
+  """
+
+  def loss(params: PyTree, batch: Step, key: jax.Array) -> tuple[Array, dict[str, Array]]:
+    chunk = rows_per_chunk(*batch.tokens.ids.shape)
+    return loss_fn(params, batch, key, encoder=encoder, tasks=tasks, rows_per_chunk=chunk)
+
+  return make_step(loss, optimizer, seed)
+
+
+def make_step(
+  loss: Callable[[PyTree, Any, jax.Array], tuple[Array, dict[str, Array]]],
+  optimizer: optax.GradientTransformation,
+  seed: int,
+) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, Array]]]:
+  """The step on all devices: `(state, batch) -> (state, metrics)`; the state that goes in is donated.
+
+  Args:
+    loss: (params, batch, dropout key) -> (a scalar that is equal on all devices, metrics with it as "loss").
+    optimizer: the optax chain.
+    seed: of dropout.
 
   An update whose loss or gradient is not finite is not applied: the state keeps its parameters, `skipped` counts it,
   and the metric `finite` is 0. Nothing non-finite can reach a checkpoint.
   """
 
-  def step(state: TrainState, batch: Step) -> tuple[TrainState, dict[str, Array]]:
+  def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Array]]:
     # The default generator would take longer than the rest of a small step: dropout needs many bits, not good ones.
     key = parallel.fold_in_device(jax.random.fold_in(jax.random.key(seed, impl="rbg"), state.step))
-    grad_fn = jax.grad(loss_fn, has_aux=True)
-    chunk = rows_per_chunk(*batch.tokens.ids.shape)
-    grads, metrics = grad_fn(state.params, batch, key, encoder=encoder, tasks=tasks, rows_per_chunk=chunk)
+    grads, metrics = jax.grad(loss, has_aux=True)(state.params, batch, key)
     grads = parallel.mean_over_devices(grads)
     norm = optax.tree.norm(grads)
     finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    updates, opt_state = optimizer.update(grads, state.opt_state, trained)
 
     def keep(new: PyTree, old: PyTree) -> PyTree:
       return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
@@ -120,7 +139,7 @@ def make_train_step(
     new_state = TrainState(
       step=state.step + 1,
       skipped=state.skipped + (~finite).astype(state.skipped.dtype),
-      params=keep(params, state.params),
+      params=optim.merge(keep(optax.apply_updates(trained, updates), trained), frozen),
       opt_state=keep(opt_state, state.opt_state),
     )
     return new_state, metrics | {"grad_norm": norm, "finite": finite.astype(jnp.float32)}
@@ -129,11 +148,15 @@ def make_train_step(
 
 
 def init_state(
-  encoder_params: PyTree, tasks: Mapping[str, Task], optimizer: optax.GradientTransformation
+  encoder_params: PyTree,
+  tasks: Mapping[str, Task],
+  optimizer: optax.GradientTransformation,
+  freeze: Sequence[str] = (),
 ) -> TrainState:
-  """The state before the first step."""
+  """The state before the first step; the optimizer's part is of what is trained only, see `optim.split`."""
   params = {"encoder": encoder_params, "tasks": {name: task.loss.init() for name, task in tasks.items()}}
-  state = TrainState(step=jnp.int32(0), skipped=jnp.int32(0), params=params, opt_state=optimizer.init(params))
+  opt_state = optimizer.init(optim.split(params, freeze)[0])
+  state = TrainState(step=jnp.int32(0), skipped=jnp.int32(0), params=params, opt_state=opt_state)
   return parallel.to_host(state)  # copies: the first step donates its state, and the parameters are somebody else's
 
 
