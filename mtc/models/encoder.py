@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mtc.models import pooling
-from mtc.models.architecture import architecture
-from mtc.models.bert import Bert
+from mtc.models.architecture import family
 from mtc.models.dense import dense
 from mtc.models.spec import ModelSpec
 from mtc.types import PyTree, Tokens
@@ -35,8 +34,9 @@ def build(config: dict[str, Any], spec: ModelSpec) -> Encoder:
     ValueError: the config is not of an encoder that this room knows, or the spec is out of range.
   """
   spec.validate()
-  sizes = architecture(config)
-  backbone = Bert(sizes, spec.dropout, jnp.dtype(spec.dtype))
+  architecture = family(config)
+  sizes = architecture.read(config)
+  backbone = architecture.module(sizes, spec.dropout, jnp.dtype(spec.dtype))
 
   def init(key: jax.Array) -> dict[str, Any]:
     backbone_key, projection_key = jax.random.split(key)
@@ -50,7 +50,8 @@ def build(config: dict[str, Any], spec: ModelSpec) -> Encoder:
 
   def apply(params: PyTree, tokens: Tokens, key: jax.Array | None) -> jax.Array:
     keys = {} if key is None else {"dropout": key}
-    return jnp.asarray(backbone.apply({"params": params["backbone"]}, tokens, deterministic=key is None, rngs=keys))
+    variables = {"params": params["backbone"], **({"lora": params["lora"]} if "lora" in params else {})}
+    return jnp.asarray(backbone.apply(variables, tokens, deterministic=key is None, rngs=keys))
 
   def pool(params: PyTree, hidden: jax.Array, tokens: Tokens) -> jax.Array:
     pooled = pooling.pool(hidden, tokens, spec.pooling)

@@ -14,65 +14,16 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from mtc.models.architecture import architecture, check_model_type
+from mtc.models.architecture import family, sizes
 from mtc.models.encoder import build
+from mtc.models.family import Family, Path
 from mtc.models.spec import ModelSpec
 from mtc.types import PyTree
-
-Path = tuple[str, ...]
 
 _CONVERT = (
   'convert it once, where torch is installed: python -c "from transformers import AutoModel; '
   "AutoModel.from_pretrained('IN').save_pretrained('OUT')\""
 )
-
-# Ours on the left, Hugging Face's on the right. A name without a leaf is a dense layer or a LayerNorm.
-_BERT_EMBEDDINGS = {
-  "embeddings/word": "embeddings.word_embeddings",
-  "embeddings/position": "embeddings.position_embeddings",
-  "embeddings/type": "embeddings.token_type_embeddings",
-  "embeddings/norm": "embeddings.LayerNorm",
-}
-_BERT_LAYER = {
-  "layer_{}/query": "encoder.layer.{}.attention.self.query",
-  "layer_{}/key": "encoder.layer.{}.attention.self.key",
-  "layer_{}/value": "encoder.layer.{}.attention.self.value",
-  "layer_{}/attention_output": "encoder.layer.{}.attention.output.dense",
-  "layer_{}/attention_norm": "encoder.layer.{}.attention.output.LayerNorm",
-  "layer_{}/mlp_input": "encoder.layer.{}.intermediate.dense",
-  "layer_{}/mlp_output": "encoder.layer.{}.output.dense",
-  "layer_{}/mlp_norm": "encoder.layer.{}.output.LayerNorm",
-}
-_DISTILBERT_EMBEDDINGS = {name: value for name, value in _BERT_EMBEDDINGS.items() if name != "embeddings/type"}
-_DISTILBERT_LAYER = {
-  "layer_{}/query": "transformer.layer.{}.attention.q_lin",
-  "layer_{}/key": "transformer.layer.{}.attention.k_lin",
-  "layer_{}/value": "transformer.layer.{}.attention.v_lin",
-  "layer_{}/attention_output": "transformer.layer.{}.attention.out_lin",
-  "layer_{}/attention_norm": "transformer.layer.{}.sa_layer_norm",
-  "layer_{}/mlp_input": "transformer.layer.{}.ffn.lin1",
-  "layer_{}/mlp_output": "transformer.layer.{}.ffn.lin2",
-  "layer_{}/mlp_norm": "transformer.layer.{}.output_layer_norm",
-}
-# What a model with a head puts before the encoder's names, and the class that loads what we save.
-_PREFIX = {"bert": "bert.", "roberta": "roberta.", "xlm-roberta": "roberta.", "distilbert": "distilbert."}
-_CLASS = {
-  "bert": "BertModel",
-  "roberta": "RobertaModel",
-  "xlm-roberta": "XLMRobertaModel",
-  "distilbert": "DistilBertModel",
-}
-# Heads and buffers of the known architectures, which an embedder has no use for.
-_BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
-_ROBERTA_IGNORED = ("pooler.", "lm_head.", "classifier.", "qa_outputs.", *_BUFFERS)
-_DISTILBERT_HEADS = ("vocab_transform.", "vocab_layer_norm.", "vocab_projector.", "pre_classifier.")
-_IGNORED = {
-  "bert": ("pooler.", "cls.", "classifier.", "qa_outputs.", *_BUFFERS),
-  "roberta": _ROBERTA_IGNORED,
-  "xlm-roberta": _ROBERTA_IGNORED,
-  "distilbert": (*_DISTILBERT_HEADS, "classifier.", "qa_outputs.", *_BUFFERS),
-}
-_RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
 
 def resolve(pretrained: str) -> pathlib.Path:
@@ -104,7 +55,7 @@ def read_config(directory: str | pathlib.Path) -> dict[str, Any]:
   path = pathlib.Path(directory) / "config.json"
   config = read_json(path)
   try:
-    architecture(config)
+    sizes(config)
   except ValueError as error:
     raise ValueError(f"{path}: {error}") from error
   return config
@@ -119,15 +70,16 @@ def load_backbone(directory: str | pathlib.Path, config: dict[str, Any]) -> PyTr
     ValueError: there is no safetensors file, or it lacks a name, has one too many or one of another shape.
   """
   directory = pathlib.Path(directory)
-  table = _key_table(config)
+  architecture = family(config)
+  table = architecture.table(config)
   shapes = _shapes(config)
   problems: list[str] = []
   flat: dict[Path, np.ndarray] = {}
   ignored: list[str] = []
   renamed: list[str] = []
   for name, read in _tensors(directory):
-    known = _rename(name, config)
-    if known.startswith(_IGNORED[check_model_type(config)]):
+    known = _rename(name, architecture)
+    if known.startswith(architecture.ignored):
       ignored.append(name)
       continue
     if known not in table:
@@ -163,34 +115,13 @@ def save_backbone(directory: str | pathlib.Path, backbone: PyTree, config: dict[
   directory.mkdir(parents=True, exist_ok=True)
   flat = traverse_util.flatten_dict(backbone)
   tensors = {}
-  for name, (path, transposed) in _key_table(config).items():
+  for name, (path, transposed) in family(config).table(config).items():
     value = np.asarray(flat[path], np.float32)
     tensors[name] = np.ascontiguousarray(value.T if transposed else value)
-  saved = {**config, "architectures": [_CLASS[check_model_type(config)]], "dtype": "float32"}
+  saved = {**config, "architectures": [family(config).models[config["model_type"]]], "dtype": "float32"}
   saved.pop("torch_dtype", None)  # the older name of dtype
   write_safetensors(directory / "model.safetensors", tensors)
   (directory / "config.json").write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _key_table(config: dict[str, Any]) -> dict[str, tuple[Path, bool]]:
-  """Hugging Face name -> our path, and whether the matrix is transposed."""
-  distil = check_model_type(config) == "distilbert"
-  modules = dict(_DISTILBERT_EMBEDDINGS if distil else _BERT_EMBEDDINGS)
-  for index in range(architecture(config).layers):
-    for ours, theirs in (_DISTILBERT_LAYER if distil else _BERT_LAYER).items():
-      modules[ours.format(index)] = theirs.format(index)
-  table: dict[str, tuple[Path, bool]] = {}
-  for ours, theirs in modules.items():
-    path = tuple(ours.split("/"))
-    if path[-1] in ("word", "position", "type"):
-      table[f"{theirs}.weight"] = ((*path, "embedding"), False)
-    elif path[-1].endswith("norm"):
-      table[f"{theirs}.weight"] = ((*path, "scale"), False)
-      table[f"{theirs}.bias"] = ((*path, "bias"), False)
-    else:
-      table[f"{theirs}.weight"] = ((*path, "kernel"), True)
-      table[f"{theirs}.bias"] = ((*path, "bias"), False)
-  return table
 
 
 def _shapes(config: dict[str, Any]) -> dict[Path, tuple[int, ...]]:
@@ -200,9 +131,10 @@ def _shapes(config: dict[str, Any]) -> dict[Path, tuple[int, ...]]:
   return shapes
 
 
-def _rename(name: str, config: dict[str, Any]) -> str:
-  name = name.removeprefix(_PREFIX[check_model_type(config)])
-  for old, new in _RENAMED.items():
+def _rename(name: str, architecture: Family) -> str:
+  for prefix in architecture.prefixes:
+    name = name.removeprefix(prefix)
+  for old, new in architecture.renamed.items():
     if name.endswith(old):
       return name.removesuffix(old) + new
   return name

@@ -210,7 +210,7 @@ def test_a_truncated_file(bert):
   [
     ({"model_type": "t5"}, "model_type='t5'.*known are bert, roberta, xlm-roberta, distilbert"),
     ({"model_type": None}, "model_type=None"),
-    ({"hidden_act": "silu"}, "'silu'.*known are gelu, gelu_new, gelu_pytorch_tanh, relu"),
+    ({"hidden_act": "mish"}, "'mish'.*known are gelu, gelu_new, gelu_pytorch_tanh, relu, silu"),
     ({"hidden_size": None}, "hidden_size=None"),
     ({"num_attention_heads": 3}, "16 of config.json does not divide into 3 heads"),
     ({"position_embedding_type": "relative_key"}, "relative_key"),

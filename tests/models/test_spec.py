@@ -2,8 +2,7 @@
 
 import pytest
 
-from mtc.models import ModelSpec, positions, scratch_config
-from mtc.models.architecture import architecture
+from mtc.models import ModelSpec, architecture, positions, scratch_config
 
 
 def test_the_default_is_valid():
@@ -34,6 +33,6 @@ def test_sizes_are_not_checked_together_beside_a_pretrained_model():
 def test_a_seeded_encoder_has_the_sizes_of_the_spec():
   spec = ModelSpec(layers=3, width=24, heads=2, mlp_width=40, vocab_size=99, positions=33)
   config = scratch_config(spec, pad_id=7)
-  sizes = architecture(config)
+  sizes = architecture.sizes(config)
   assert (sizes.layers, sizes.width, sizes.heads, sizes.mlp_width, sizes.vocab_size) == (3, 24, 2, 40, 99)
   assert (positions(config), config["pad_token_id"]) == (33, 7)
