@@ -1,7 +1,11 @@
-"""From a spec to an optax chain: AdamW with warm-up, decay, clipping and layer-wise rates."""
+"""From a spec to an optax chain: AdamW with warm-up, decay, clipping, layer-wise rates, and what stays frozen."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+import difflib
+import fnmatch
 import re
+from typing import NamedTuple
 
 import jax
 import optax
@@ -13,7 +17,11 @@ _DECAYS = ("cosine", "linear", "constant")
 
 @dataclass
 class OptimSpec:
-  """AdamW and its schedule. Biases, LayerNorm and the scalars of losses are never decayed."""
+  """AdamW and its schedule. Biases, LayerNorm and the scalars of losses are never decayed.
+
+  `freeze` names what keeps its values, as globs of paths: `("backbone",)` trains a new head only,
+  `("backbone/embeddings", "backbone/layer_[0-3]")` the upper layers; a loss's scalars are `tasks/NAME/...`.
+  """
 
   learning_rate: float = 5e-5  # the peak, reached after the warm-up
   warmup: float = 0.1  # fraction of the steps
@@ -24,6 +32,7 @@ class OptimSpec:
   b2: float = 0.999
   eps: float = 1e-8
   layer_decay: float = 1.0  # each layer learns at this fraction of the rate of the one above it
+  freeze: tuple[str, ...] = ()  # () = nothing, or the backbone where there is LoRA
 
   def validate(self) -> None:
     if not self.learning_rate > 0:
@@ -40,6 +49,8 @@ class OptimSpec:
       raise ValueError(f"optim.layer_decay={self.layer_decay} is not in (0, 1]; 1 gives every layer the same rate")
     if not (0 <= self.b1 < 1 and 0 <= self.b2 < 1 and self.eps > 0):
       raise ValueError(f"optim.b1={self.b1}, b2={self.b2}, eps={self.eps}: b1 and b2 lie in [0, 1), eps is positive")
+    if isinstance(self.freeze, str) or not all(isinstance(pattern, str) for pattern in self.freeze):
+      raise ValueError(f"optim.freeze={self.freeze!r} is not a tuple of paths; use for example ('backbone',)")
 
 
 def make_schedule(spec: OptimSpec, steps: int) -> optax.Schedule:
@@ -59,13 +70,75 @@ def make_schedule(spec: OptimSpec, steps: int) -> optax.Schedule:
 
 
 def make_optimizer(spec: OptimSpec, steps: int) -> optax.GradientTransformation:
-  """The optax chain of `spec` for a run of `steps` steps."""
+  """The optax chain of `spec` for a run of `steps` steps; give it the trained part of the parameters only."""
   return optax.chain(
     optax.clip_by_global_norm(spec.clip_norm) if spec.clip_norm else optax.identity(),
     optax.scale_by_adam(spec.b1, spec.b2, spec.eps),
     optax.add_decayed_weights(spec.weight_decay, mask=decay_mask),
     _scale_by_layer(spec.layer_decay) if spec.layer_decay < 1 else optax.identity(),
     optax.scale_by_learning_rate(make_schedule(spec, steps)),
+  )
+
+
+def split(params: PyTree, freeze: Sequence[str]) -> tuple[PyTree, PyTree]:
+  """The parameters as (trained, frozen): two trees of the same shape, each with None where the other has the leaf.
+
+  What is given the first tree (a gradient, an optimizer's state, a collective) sees no frozen leaf. `merge` undoes it.
+
+  Args:
+    params: {"encoder": ..., "tasks": ...}.
+    freeze: globs of paths like `backbone/layer_0/query/kernel` (below "encoder") or `tasks/search/log_scale`. One that
+      names a folder means all that is in it, and `*` also stands for a `/`. () freezes nothing, or the backbone where
+      there is LoRA: who lists anything lists all of it.
+
+  Raises:
+    ValueError: a pattern matches nothing, or nothing is left to train.
+  """
+  paths = ["/".join(_names(path)).removeprefix("encoder/") for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+  if not freeze and "lora" in params.get("encoder", {}):
+    freeze = ("backbone",)
+  frozen = [False] * len(paths)
+  for pattern in freeze:
+    matched = [fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(path, pattern + "/*") for path in paths]
+    if not any(matched):
+      raise ValueError(f"optim.freeze names {pattern!r}, which no parameter has; near it are {_near(pattern, paths)}")
+    frozen = [a or b for a, b in zip(frozen, matched)]
+  if all(frozen):
+    raise ValueError(f"optim.freeze={tuple(freeze)!r} leaves nothing to train; leave out what shall learn")
+  leaves, structure = jax.tree.flatten(params)
+  return (
+    jax.tree.unflatten(structure, [None if f else leaf for leaf, f in zip(leaves, frozen)]),
+    jax.tree.unflatten(structure, [leaf if f else None for leaf, f in zip(leaves, frozen)]),
+  )
+
+
+def merge(trained: PyTree, frozen: PyTree) -> PyTree:
+  """The whole parameters again, from what `split` returned."""
+  return jax.tree.map(lambda t, f: f if t is None else t, trained, frozen, is_leaf=_is_none)
+
+
+class Counts(NamedTuple):
+  """How much is trained.
+
+  Attributes:
+    trained: parameters that are trained.
+    total: all parameters.
+    state_bytes: of parameters, gradients and Adam's two moments on each device; activations come on top.
+  """
+
+  trained: int
+  total: int
+  state_bytes: int
+
+
+def count(params: PyTree, freeze: Sequence[str]) -> Counts:
+  """Counts what `split` finds; raises as it does."""
+  trained, frozen = (jax.tree.leaves(part) for part in split(params, freeze))
+  learning = sum(leaf.nbytes for leaf in trained)
+  return Counts(
+    trained=sum(leaf.size for leaf in trained),
+    total=sum(leaf.size for leaf in trained + frozen),
+    state_bytes=4 * learning + sum(leaf.nbytes for leaf in frozen),
   )
 
 
@@ -80,7 +153,8 @@ def layer_rates(params: PyTree, layer_decay: float) -> PyTree:
   Layer i of n has `layer_decay ** (n - 1 - i)`, the embeddings below them `layer_decay ** n`.
   Reference: layer-wise learning-rate decay as in ELECTRA, arXiv 2003.10555, appendix B.
   """
-  layers = [_layer(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+  # Frozen layers are counted too: they are None here.
+  layers = [_layer(path) for path, _ in jax.tree_util.tree_leaves_with_path(params, is_leaf=_is_none)]
   count = 1 + max((layer for layer in layers if layer is not None), default=-1)
 
   def rate(path, _):
@@ -96,6 +170,18 @@ def _scale_by_layer(layer_decay: float) -> optax.GradientTransformation:
   return optax.stateless(
     lambda updates, _: jax.tree.map(lambda u, rate: u * rate, updates, layer_rates(updates, layer_decay))
   )
+
+
+def _near(pattern: str, paths: Sequence[str]) -> str:
+  """The folders and leaves whose names are most like the pattern."""
+  split_paths = [path.split("/") for path in paths]
+  known = dict.fromkeys("/".join(parts[:end]) for parts in split_paths for end in range(1, len(parts) + 1))
+  near = difflib.get_close_matches(pattern, known, n=5, cutoff=0.4)
+  return ", ".join(near or dict.fromkeys(parts[0] for parts in split_paths))
+
+
+def _is_none(leaf: object) -> bool:
+  return leaf is None
 
 
 def _names(path) -> list[str]:

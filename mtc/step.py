@@ -99,19 +99,21 @@ def make_train_step(
     optimizer: the optax chain.
     seed: of dropout.
     rows_per_chunk: (rows, length) -> how many rows of such a grid are encoded at a time; see `embed`.
+    freeze: what is not trained; see `optim.split`.
   """
 
   def loss(params: PyTree, batch: Step, key: jax.Array) -> tuple[Array, dict[str, Array]]:
     chunk = rows_per_chunk(*batch.tokens.ids.shape)
     return loss_fn(params, batch, key, encoder=encoder, tasks=tasks, rows_per_chunk=chunk)
 
-  return make_step(loss, optimizer, seed)
+  return make_step(loss, optimizer, seed, freeze)
 
 
 def make_step(
   loss: Callable[[PyTree, Any, jax.Array], tuple[Array, dict[str, Array]]],
   optimizer: optax.GradientTransformation,
   seed: int,
+  freeze: Sequence[str] = (),
 ) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, Array]]]:
   """The step on all devices: `(state, batch) -> (state, metrics)`; the state that goes in is donated.
 
@@ -119,6 +121,7 @@ def make_step(
     loss: (params, batch, dropout key) -> (a scalar that is equal on all devices, metrics with it as "loss").
     optimizer: the optax chain.
     seed: of dropout.
+    freeze: what is not trained; see `optim.split`. It has no gradient, and nothing of it is reduced over devices.
 
   An update whose loss or gradient is not finite is not applied: the state keeps its parameters, `skipped` counts it,
   and the metric `finite` is 0. Nothing non-finite can reach a checkpoint.
@@ -127,7 +130,8 @@ def make_step(
   def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Array]]:
     # The default generator would take longer than the rest of a small step: dropout needs many bits, not good ones.
     key = parallel.fold_in_device(jax.random.fold_in(jax.random.key(seed, impl="rbg"), state.step))
-    grads, metrics = jax.grad(loss, has_aux=True)(state.params, batch, key)
+    trained, frozen = optim.split(state.params, freeze)
+    grads, metrics = jax.grad(lambda part: loss(optim.merge(part, frozen), batch, key), has_aux=True)(trained)
     grads = parallel.mean_over_devices(grads)
     norm = optax.tree.norm(grads)
     finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)
