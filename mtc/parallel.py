@@ -105,7 +105,7 @@ def mean_over_devices(tree: PyTree) -> PyTree:
   return restore(jax.lax.pmean(flat, _AXIS))
 
 
-def fold_in_device(key: Array) -> Array:
+def fold_in_device(key: Array) -> jax.Array:
   """A key of this device's own, from a key that all devices share."""
   return jax.random.fold_in(key, jax.lax.axis_index(_AXIS))
 

@@ -136,6 +136,7 @@ def make_step(
     norm = optax.tree.norm(grads)
     finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)
     updates, opt_state = optimizer.update(grads, state.opt_state, trained)
+    updated = optax.apply_updates(trained, updates)
 
     def keep(new: PyTree, old: PyTree) -> PyTree:
       return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
@@ -143,7 +144,7 @@ def make_step(
     new_state = TrainState(
       step=state.step + 1,
       skipped=state.skipped + (~finite).astype(state.skipped.dtype),
-      params=optim.merge(keep(optax.apply_updates(trained, updates), trained), frozen),
+      params=optim.merge(keep(updated, trained), frozen),
       opt_state=keep(opt_state, state.opt_state),
     )
     return new_state, metrics | {"grad_norm": norm, "finite": finite.astype(jnp.float32)}
