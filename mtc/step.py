@@ -58,6 +58,7 @@ def take(slots: Array, examples: Batch) -> Embeddings:
     negative_keys=examples.negative_keys,
     score=examples.score,
     weight=examples.weight,
+    teacher=examples.teacher,
   )
 
 

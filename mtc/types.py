@@ -36,6 +36,7 @@ class Batch(struct.PyTreeNode):
   negative_keys: Array | None  # i32[examples, n]; -1 = none
   score: Array | None  # f32[examples]
   weight: Array  # f32[examples], 1; or 0 = filler
+  teacher: Array | None = None  # f32[examples, 2 + n, k], of anchor, positive and negatives; zeros = no such text
 
 
 class Step(struct.PyTreeNode):
@@ -56,6 +57,7 @@ class Embeddings(struct.PyTreeNode):
   negative_keys: Array | None  # i32[examples, n]
   score: Array | None  # f32[examples]
   weight: Array  # f32[examples]
+  teacher: Array | None = None  # f32[examples, 2 + n, k], a teacher's unit vectors, in that order; zeros = no such text
 
 
 class TrainState(struct.PyTreeNode):
