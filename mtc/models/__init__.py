@@ -2,7 +2,8 @@
 
 from mtc.models.architecture import positions, width
 from mtc.models.encoder import Encoder, build
-from mtc.models.pretrained import load_backbone, read_config, resolve, save_backbone
+from mtc.models.masked_lm import Head, build_head
+from mtc.models.pretrained import load_backbone, load_masked_lm, read_config, resolve, save_backbone
 from mtc.models.sentence_transformers import (
   SentenceTransformer,
   is_sentence_transformer,
@@ -13,11 +14,14 @@ from mtc.models.spec import ModelSpec, scratch_config
 
 __all__ = [
   "Encoder",
+  "Head",
   "ModelSpec",
   "SentenceTransformer",
   "build",
+  "build_head",
   "is_sentence_transformer",
   "load_backbone",
+  "load_masked_lm",
   "load_sentence_transformer",
   "positions",
   "read_config",

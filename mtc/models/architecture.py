@@ -1,9 +1,9 @@
 """Which architectures there are: a new one is its own file and a line in FAMILIES."""
 
-from mtc.models import bert
+from mtc.models import bert, modernbert
 from mtc.models.family import Config, Family, Sizes
 
-FAMILIES = (bert.FAMILY,)
+FAMILIES = (bert.FAMILY, modernbert.FAMILY)
 
 
 def family(config: Config) -> Family:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from mtc.models import family
 from mtc.models.attention import attention
 from mtc.models.dense import Dense
-from mtc.models.family import NORMAL, Config, Family, Table, activate, layer_norm
+from mtc.models.family import NORMAL, Config, Family, MaskedLM, Table, activate, layer_norm
 from mtc.types import Tokens
 
 
@@ -173,6 +173,19 @@ def table(config: Config) -> Table:
   return family.key_table(modules, read(config).layers)
 
 
+def masked_lm(config: Config) -> MaskedLM:
+  """The masked-LM head of a checkpoint."""
+  model_type, activation = config["model_type"], read(config).activation
+  if model_type == "bert":
+    names = ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias")
+    return MaskedLM("BertForMaskedLM", "bert.", *names, activation)
+  if model_type == "distilbert":
+    names = ("vocab_transform", "vocab_layer_norm", "vocab_projector.bias")
+    return MaskedLM("DistilBertForMaskedLM", "distilbert.", *names, activation)
+  model = FAMILY.models[model_type].replace("Model", "ForMaskedLM")
+  return MaskedLM(model, "roberta.", "lm_head.dense", "lm_head.layer_norm", "lm_head.bias", "gelu")
+
+
 FAMILY = Family(
   models={
     "bert": "BertModel",
@@ -189,4 +202,5 @@ FAMILY = Family(
     *("classifier.", "qa_outputs.", "embeddings.position_ids", "embeddings.token_type_ids"),
   ),
   renamed={"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"},
+  masked_lm=masked_lm,
 )

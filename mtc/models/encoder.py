@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mtc.models import pooling
+from mtc.models import lora, pooling
 from mtc.models.architecture import family
 from mtc.models.dense import dense
 from mtc.models.spec import ModelSpec
@@ -17,7 +17,8 @@ class Encoder(NamedTuple):
   """Tokens to hidden states to one vector for each slot.
 
   Attributes:
-    init: key -> params: {"backbone": ..., "projection": {"kernel", "bias"}}, float32; no projection when dim is 0.
+    init: key -> params: {"backbone": ..., "projection": {"kernel", "bias"}}, float32; no projection when dim is 0. With
+      LoRA also "lora": see `lora.init`.
     apply: (params, tokens, key) -> hidden states [rows * length, width]; the key is for dropout, None = no dropout.
     pool: (params, hidden, tokens) -> f32[rows * slots, dim], projected, not normalised; finite for an empty slot.
   """
@@ -46,12 +47,15 @@ def build(config: dict[str, Any], spec: ModelSpec) -> Encoder:
     if spec.dim:
       kernel = 0.02 * jax.random.normal(projection_key, (sizes.width, spec.dim))
       params["projection"] = {"kernel": kernel, "bias": jnp.zeros(spec.dim)}
+    if spec.lora.rank:
+      params["lora"] = lora.init(jax.random.fold_in(key, 2), spec.lora, params["backbone"])
     return params
 
   def apply(params: PyTree, tokens: Tokens, key: jax.Array | None) -> jax.Array:
     keys = {} if key is None else {"dropout": key}
-    variables = {"params": params["backbone"], **({"lora": params["lora"]} if "lora" in params else {})}
-    return jnp.asarray(backbone.apply(variables, tokens, deterministic=key is None, rngs=keys))
+    variables = {"params": params["backbone"], "lora": params.get("lora", {})}
+    with lora.adapted(spec.lora, deterministic=key is None):
+      return jnp.asarray(backbone.apply(variables, tokens, deterministic=key is None, rngs=keys))
 
   def pool(params: PyTree, hidden: jax.Array, tokens: Tokens) -> jax.Array:
     pooled = pooling.pool(hidden, tokens, spec.pooling)

@@ -44,6 +44,27 @@ class Sizes:
   epsilon: float
 
 
+class MaskedLM(NamedTuple):
+  """The masked-LM head of an architecture: dense, activation, norm, and the words' table with a bias of its own.
+
+  Attributes:
+    model: the class of transformers that loads backbone and head together.
+    backbone: what that class puts before the names of the backbone.
+    dense, norm, bias: the head's own names in a checkpoint; of modules but for the bias.
+    activation: one of ACTIVATIONS.
+    dense_biased, norm_biased: whether these have biases too.
+  """
+
+  model: str
+  backbone: str
+  dense: str
+  norm: str
+  bias: str
+  activation: str
+  dense_biased: bool = True
+  norm_biased: bool = True
+
+
 class Family(NamedTuple):
   """An architecture, whole: all that the rest of the house asks about it.
 
@@ -56,6 +77,7 @@ class Family(NamedTuple):
     prefixes: what a model with a head puts before these names.
     ignored: beginnings of the names of heads and buffers, which an embedder has no use for.
     renamed: endings of older names -> the present ones.
+    masked_lm: config -> its masked-LM head; None = it has none.
   """
 
   models: Mapping[str, str]
@@ -65,6 +87,7 @@ class Family(NamedTuple):
   prefixes: tuple[str, ...] = ()
   ignored: tuple[str, ...] = ()
   renamed: Mapping[str, str] = {}
+  masked_lm: Callable[[Config], MaskedLM] | None = None
 
 
 def key_table(modules: Mapping[str, str], layers: int, biased: Callable[[str], bool] = lambda name: True) -> Table:

@@ -1,7 +1,6 @@
 """Hugging Face directories in and out, through one explicit table of names for each architecture."""
 
 from collections.abc import Iterator
-import contextlib
 import json
 import pathlib
 from typing import Any
@@ -9,15 +8,14 @@ from typing import Any
 from absl import logging
 from flax import traverse_util
 import jax
-import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 
+from mtc.models import masked_lm
 from mtc.models.architecture import family, sizes
 from mtc.models.encoder import build
-from mtc.models.family import Family, Path
+from mtc.models.family import Config, Path, Table
 from mtc.models.spec import ModelSpec
+from mtc.models.tensors import Stored, stored, write
 from mtc.types import PyTree
 
 _CONVERT = (
@@ -50,7 +48,7 @@ def resolve(pretrained: str) -> pathlib.Path:
     ) from error
 
 
-def read_config(directory: str | pathlib.Path) -> dict[str, Any]:
+def read_config(directory: str | pathlib.Path) -> Config:
   """The `config.json` of a model directory; raises ValueError where it is missing, broken or of an unknown model."""
   path = pathlib.Path(directory) / "config.json"
   config = read_json(path)
@@ -61,7 +59,7 @@ def read_config(directory: str | pathlib.Path) -> dict[str, Any]:
   return config
 
 
-def load_backbone(directory: str | pathlib.Path, config: dict[str, Any]) -> PyTree:
+def load_backbone(directory: str | pathlib.Path, config: Config) -> PyTree:
   """Reads the encoder's weights, tensor by tensor, into the tree of `params["backbone"]` with float32 NumPy leaves.
 
   Heads and buffers are ignored, prefixes and old names renamed; both are logged.
@@ -69,21 +67,80 @@ def load_backbone(directory: str | pathlib.Path, config: dict[str, Any]) -> PyTr
   Raises:
     ValueError: there is no safetensors file, or it lacks a name, has one too many or one of another shape.
   """
-  directory = pathlib.Path(directory)
   architecture = family(config)
-  table = architecture.table(config)
-  shapes = _shapes(config)
+  # The shapes come from the modules themselves, so that table and modules cannot drift apart unseen.
+  params = jax.eval_shape(build(config, ModelSpec(dim=0)).init, jax.random.key(0))["backbone"]
+  return _load(pathlib.Path(directory), config, architecture.table(config), params, architecture.ignored)
+
+
+def load_masked_lm(directory: str | pathlib.Path, config: Config) -> PyTree:
+  """Reads the masked-LM head into the tree of `params["masked_lm"]`; {} where the checkpoint has none.
+
+  Raises:
+    ValueError: as load_backbone, or the architecture has no such head.
+  """
+  directory, table = pathlib.Path(directory), masked_lm.head_table(config)
+  if not any(_rename(tensor.name, config) in table for tensor in _tensors(directory)):
+    return {}
+  params = jax.eval_shape(masked_lm.build_head(config).init, jax.random.key(0))
+  return _load(directory, config, table, params, None)
+
+
+def save_backbone(
+  directory: str | pathlib.Path,
+  backbone: PyTree,
+  config: Config,
+  head: PyTree | None = None,
+  dtype: str = "float32",
+) -> None:
+  """Writes `config.json` and `model.safetensors` with Hugging Face's names; AutoModel loads them.
+
+  Args:
+    head: the tree of `params["masked_lm"]`: AutoModelForMaskedLM then loads both.
+    dtype: of the file: float32, float16 or bfloat16.
+  """
+  directory, architecture = pathlib.Path(directory), family(config)
+  directory.mkdir(parents=True, exist_ok=True)
+  table, model, prefix = architecture.table(config), architecture.models[config["model_type"]], ""
+  tensors = {}
+  if head:
+    names = masked_lm.head_names(config)
+    model, prefix = names.model, names.backbone
+    tensors = _named(masked_lm.head_table(config), head)
+  tensors |= {prefix + name: value for name, value in _named(table, backbone).items()}
+  saved = {**config, "architectures": [model], "dtype": dtype}
+  saved.pop("torch_dtype", None)  # the older name of dtype
+  write(directory / "model.safetensors", tensors, dtype)
+  (directory / "config.json").write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _named(table: Table, params: PyTree) -> dict[str, np.ndarray]:
+  flat = traverse_util.flatten_dict(params)
+  return {
+    name: np.asarray(flat[path]).T if turned else np.asarray(flat[path]) for name, (path, turned) in table.items()
+  }
+
+
+def _load(
+  directory: pathlib.Path, config: Config, table: Table, params: PyTree, ignore: tuple[str, ...] | None
+) -> PyTree:
+  """Reads what the table names into a tree like `params`.
+
+  Args:
+    ignore: beginnings of other names that may be there; None = whatever the table does not name.
+  """
+  shapes: Any = traverse_util.flatten_dict(jax.tree.map(lambda leaf: leaf.shape, params))
   problems: list[str] = []
   flat: dict[Path, np.ndarray] = {}
   ignored: list[str] = []
   renamed: list[str] = []
-  for name, read in _tensors(directory):
-    known = _rename(name, architecture)
-    if known.startswith(architecture.ignored):
-      ignored.append(name)
-      continue
+  for tensor in _tensors(directory):
+    name, known = tensor.name, _rename(tensor.name, config)
     if known not in table:
-      problems.append(f"extra {name}")
+      if ignore is None or known.startswith(ignore):
+        ignored.append(name)
+      else:
+        problems.append(f"extra {name}")
       continue
     path, transposed = table[known]
     if path in flat:
@@ -91,14 +148,14 @@ def load_backbone(directory: str | pathlib.Path, config: dict[str, Any]) -> PyTr
       continue
     if known != name:
       renamed.append(f"{name} -> {known}")
-    value = read()
-    value = value.T if transposed else value
-    if value.shape != shapes[path]:
-      expected = shapes[path][::-1] if transposed else shapes[path]
-      problems.append(f"{name} has shape {list(value.shape[:: -1 if transposed else 1])}, expected {list(expected)}")
-    if not jnp.issubdtype(value.dtype, jnp.floating):
-      problems.append(f"{name} has dtype {value.dtype}, expected a floating one (quantised weights are not supported)")
-    flat[path] = np.ascontiguousarray(value, np.float32)
+    expected = shapes[path][::-1] if transposed else shapes[path]
+    flat[path] = np.empty(0)
+    if tensor.shape != expected:
+      problems.append(f"{name} has shape {list(tensor.shape)}, expected {list(expected)}")
+    elif not tensor.floating:
+      problems.append(f"{name} has dtype {tensor.dtype}, expected a floating one (quantised weights are not supported)")
+    elif not problems:
+      flat[path] = tensor.read(transposed)
   problems += [f"missing {name}" for name, (path, _) in table.items() if path not in flat]
   if problems:
     raise ValueError(f"the weights in {directory} do not fit its config.json: {'; '.join(problems)}")
@@ -109,29 +166,8 @@ def load_backbone(directory: str | pathlib.Path, config: dict[str, Any]) -> PyTr
   return traverse_util.unflatten_dict(flat)
 
 
-def save_backbone(directory: str | pathlib.Path, backbone: PyTree, config: dict[str, Any]) -> None:
-  """Writes `config.json` and `model.safetensors` with Hugging Face's names, in float32; AutoModel loads them."""
-  directory = pathlib.Path(directory)
-  directory.mkdir(parents=True, exist_ok=True)
-  flat = traverse_util.flatten_dict(backbone)
-  tensors = {}
-  for name, (path, transposed) in family(config).table(config).items():
-    value = np.asarray(flat[path], np.float32)
-    tensors[name] = np.ascontiguousarray(value.T if transposed else value)
-  saved = {**config, "architectures": [family(config).models[config["model_type"]]], "dtype": "float32"}
-  saved.pop("torch_dtype", None)  # the older name of dtype
-  write_safetensors(directory / "model.safetensors", tensors)
-  (directory / "config.json").write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _shapes(config: dict[str, Any]) -> dict[Path, tuple[int, ...]]:
-  # From the modules themselves, so that table and modules cannot drift apart unseen.
-  params = jax.eval_shape(build(config, ModelSpec(dim=0)).init, jax.random.key(0))
-  shapes: Any = traverse_util.flatten_dict(jax.tree.map(lambda leaf: leaf.shape, params["backbone"]))
-  return shapes
-
-
-def _rename(name: str, architecture: Family) -> str:
+def _rename(name: str, config: Config) -> str:
+  architecture = family(config)
   for prefix in architecture.prefixes:
     name = name.removeprefix(prefix)
   for old, new in architecture.renamed.items():
@@ -140,25 +176,22 @@ def _rename(name: str, architecture: Family) -> str:
   return name
 
 
-def _tensors(directory: pathlib.Path) -> Iterator[tuple[str, Any]]:
-  """Yields (name, a function that reads the tensor) for all tensors of a directory, one file after the other."""
+def _tensors(directory: pathlib.Path) -> Iterator[Stored]:
+  """The tensors of a directory, one file after the other."""
   index = directory / "model.safetensors.index.json"
   if (directory / "model.safetensors").is_file():
-    expected: dict[str, set[str]] = {"model.safetensors": set()}
-  elif index.is_file():
-    expected = _shards(index)
-  else:
+    yield from stored(directory / "model.safetensors")
+    return
+  if not index.is_file():
     pickles = sorted(path.name for path in directory.glob("*.bin"))
     found = f" ({', '.join(pickles)} is a pickle, which can run code when it is read)" if pickles else ""
     raise ValueError(f"no model.safetensors in {directory}{found}; {_CONVERT}")
-  for shard, names in expected.items():
-    with open_safetensors(directory / shard) as file:
-      stored = set(file.keys())
-      if names and names != stored:
-        differing = ", ".join(sorted(names ^ stored))
-        raise ValueError(f"{index} and {shard} disagree on {differing}; download the model again")
-      for name in sorted(stored):
-        yield name, lambda name=name: file.get_tensor(name)
+  for shard, names in _shards(index).items():
+    tensors = list(stored(directory / shard))
+    if names != {tensor.name for tensor in tensors}:
+      differing = ", ".join(sorted(names ^ {tensor.name for tensor in tensors}))
+      raise ValueError(f"{index} and {shard} disagree on {differing}; download the model again")
+    yield from tensors
 
 
 def _shards(index: pathlib.Path) -> dict[str, set[str]]:
@@ -171,24 +204,6 @@ def _shards(index: pathlib.Path) -> dict[str, set[str]]:
   if not shards:
     raise ValueError(f"{index} has no weight_map; download the model again")
   return shards
-
-
-def write_safetensors(path: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
-  """Writes the tensors, contiguous, in the form that transformers reads."""
-  # Not by save_file, which makes a file that only its owner can read.
-  path.write_bytes(safetensors.numpy.save(tensors, metadata={"format": "pt"}))
-
-
-@contextlib.contextmanager
-def open_safetensors(path: pathlib.Path) -> Iterator[Any]:
-  """The open file; raises ValueError where it is missing or broken."""
-  if not path.is_file():
-    raise ValueError(f"{path} is missing; download the model again")
-  try:
-    with safetensors.safe_open(path, framework="numpy") as file:
-      yield file
-  except safetensors.SafetensorError as error:
-    raise ValueError(f"{path} is not a whole safetensors file ({error}); download the model again") from error
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:

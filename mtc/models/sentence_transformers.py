@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mtc.models.pretrained import open_safetensors, read_json, write_safetensors
+from mtc.models.pretrained import read_json
+from mtc.models.tensors import stored, write
 
 # Ours on the left, theirs on the right.
 _POOLINGS = {"mean": "mean", "cls": "cls", "max": "max", "last": "lasttoken"}
@@ -125,8 +126,7 @@ def save_sentence_transformer(
       "activation_function": "torch.nn.modules.linear.Identity",
     }
     _write_json(directory / "2_Dense" / "config.json", dense)
-    tensors = {"linear.weight": np.ascontiguousarray(kernel.T), "linear.bias": bias}
-    write_safetensors(directory / "2_Dense" / "model.safetensors", tensors)
+    write(directory / "2_Dense" / "model.safetensors", {"linear.weight": kernel.T, "linear.bias": bias})
 
 
 def _read_modules(directory: pathlib.Path) -> tuple[list[str], list[pathlib.Path]]:
@@ -165,8 +165,7 @@ def _read_dense(directory: pathlib.Path) -> dict[str, np.ndarray]:
     if config.get(name, "sentence_embedding") != "sentence_embedding":
       raise ValueError(f"{directory} has {name}={config[name]!r}; only 'sentence_embedding' is supported")
   path = directory / "model.safetensors"
-  with open_safetensors(path) as file:
-    tensors = {name: np.asarray(file.get_tensor(name), np.float32) for name in sorted(file.keys())}
+  tensors = {tensor.name: tensor.read() for tensor in stored(path)}
   shape = (config["out_features"], config["in_features"])
   kernel, bias = tensors.get("linear.weight"), tensors.get("linear.bias")
   if bias is None and not config.get("bias", True):

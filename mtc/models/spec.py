@@ -3,7 +3,10 @@
 import dataclasses
 from typing import Any
 
+from mtc.models.lora import LoraSpec
+
 POOLINGS = ("mean", "cls", "max", "last")
+ARCHITECTURES = ("bert", "modernbert")
 DTYPES = ("float32", "bfloat16")
 
 
@@ -13,14 +16,19 @@ class ModelSpec:
 
   Attributes:
     pretrained: a Hugging Face or sentence-transformers directory, or a name on the hub; "" starts from a seed.
+    architecture: of an encoder that starts from a seed: bert, or modernbert (rotary positions, local attention).
     layers, width, heads, mlp_width, vocab_size, positions: sizes of an encoder that starts from a seed; else unused.
     dropout: the rate for hidden states and attention in training. It also replaces the rates of a pretrained config.
     dim: of the embedding, reached by a learned projection; 0 = no projection, the embedding has the encoder's width.
     pooling: how the tokens of a text become one vector: mean, cls (first token), max or last (last token).
     dtype: of the computation: float32 or bfloat16. Parameters are float32.
+    lora: what is trained instead of the backbone, if its rank is not 0.
+    adapter: a PEFT adapter of `pretrained` to start from: trained further where `lora` says the same, merged into the
+      backbone where there is no LoRA; "" = none.
   """
 
   pretrained: str = ""
+  architecture: str = "bert"
   layers: int = 4
   width: int = 256
   heads: int = 4
@@ -31,12 +39,16 @@ class ModelSpec:
   dim: int = 50
   pooling: str = "mean"
   dtype: str = "bfloat16"
+  lora: LoraSpec = dataclasses.field(default_factory=LoraSpec)
+  adapter: str = ""
 
   def validate(self) -> None:
     """Raises ValueError where a field is out of its range or two fields disagree."""
     for name in ("layers", "width", "heads", "mlp_width", "vocab_size", "positions"):
       if getattr(self, name) < 1:
         raise ValueError(f"model.{name}={getattr(self, name)} is below 1; use a positive number")
+    if self.architecture not in ARCHITECTURES:
+      raise ValueError(f"model.architecture={self.architecture!r} is unknown; use one of {', '.join(ARCHITECTURES)}")
     if not self.pretrained and self.width % self.heads:
       raise ValueError(
         f"model.width={self.width} does not divide into model.heads={self.heads}; use a multiple of heads"
@@ -49,24 +61,53 @@ class ModelSpec:
       raise ValueError(f"model.pooling={self.pooling!r} is unknown; use one of {', '.join(POOLINGS)}")
     if self.dtype not in DTYPES:
       raise ValueError(f"model.dtype={self.dtype!r} is unknown; use one of {', '.join(DTYPES)}")
+    self.lora.validate()
+    if not self.pretrained and (self.lora.rank or self.adapter):
+      name, value = ("lora.rank", self.lora.rank) if self.lora.rank else ("adapter", repr(self.adapter))
+      raise ValueError(f"model.{name}={value} has nothing to adapt: name a model with model.pretrained")
 
 
 def scratch_config(spec: ModelSpec, pad_id: int) -> dict[str, Any]:
   """The content of a Hugging Face `config.json` for an encoder of these sizes that starts from a seed."""
-  return {
-    "model_type": "bert",
-    "architectures": ["BertModel"],
+  common = {
     "vocab_size": spec.vocab_size,
     "hidden_size": spec.width,
     "num_hidden_layers": spec.layers,
     "num_attention_heads": spec.heads,
     "intermediate_size": spec.mlp_width,
-    "hidden_act": "gelu",
-    "hidden_dropout_prob": spec.dropout,
-    "attention_probs_dropout_prob": spec.dropout,
     "max_position_embeddings": spec.positions,
-    "type_vocab_size": 2,
-    "layer_norm_eps": 1e-12,
     "initializer_range": 0.02,
     "pad_token_id": pad_id,
+  }
+  if spec.architecture == "bert":
+    return common | {
+      "model_type": "bert",
+      "architectures": ["BertModel"],
+      "hidden_act": "gelu",
+      "hidden_dropout_prob": spec.dropout,
+      "attention_probs_dropout_prob": spec.dropout,
+      "type_vocab_size": 2,
+      "layer_norm_eps": 1e-12,
+    }
+  return common | {
+    "model_type": "modernbert",
+    "architectures": ["ModernBertModel"],
+    "hidden_activation": "gelu",
+    "attention_dropout": spec.dropout,
+    "embedding_dropout": spec.dropout,
+    "mlp_dropout": spec.dropout,
+    "norm_eps": 1e-5,
+    "attention_bias": False,
+    "mlp_bias": False,
+    "norm_bias": False,
+    # By these names versions 4.48 to 5 of transformers read them.
+    "global_attn_every_n_layers": 3,
+    "local_attention": 128,
+    "global_rope_theta": 160_000.0,
+    "local_rope_theta": 10_000.0,
+    # Ids that its class would otherwise take from a vocabulary of 50,368 words.
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "cls_token_id": None,
+    "sep_token_id": None,
   }

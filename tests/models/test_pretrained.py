@@ -147,7 +147,7 @@ def test_missing_extra_and_misshaped_names_are_all_named(bert):
   assert "missing encoder.layer.1.attention.self.key.bias" in message
   assert "extra encoder.layer.2.output.dense.bias" in message
   assert "encoder.layer.0.intermediate.dense.weight has shape [33, 16], expected [32, 16]" in message
-  assert "embeddings.LayerNorm.bias has dtype int8" in message
+  assert "embeddings.LayerNorm.bias has dtype I8" in message
 
 
 def test_one_parameter_under_two_names(bert):

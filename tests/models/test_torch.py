@@ -10,12 +10,16 @@ from safetensors.numpy import load_file
 
 from mtc.models import (
   ModelSpec,
+  architecture,
   build,
+  build_head,
   load_backbone,
+  load_masked_lm,
   load_sentence_transformer,
   read_config,
   save_backbone,
   save_sentence_transformer,
+  scratch_config,
 )
 
 pytestmark = pytest.mark.torch
@@ -23,12 +27,6 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 ROOT = pathlib.Path(__file__).parent / "references"
-CONFIGS = {
-  "bert": {"hidden_act": "gelu", "type_vocab_size": 2},
-  "roberta": {"type_vocab_size": 1, "layer_norm_eps": 1e-5},
-  "xlm-roberta": {"type_vocab_size": 1, "hidden_act": "gelu_new"},
-  "distilbert": {},
-}
 SIZES = {
   "vocab_size": 300,
   "hidden_size": 48,
@@ -37,21 +35,44 @@ SIZES = {
   "intermediate_size": 96,
   "max_position_embeddings": 70,
 }
-DISTIL_SIZES = {
-  "vocab_size": 300,
-  "dim": 48,
-  "n_layers": 3,
-  "n_heads": 4,
-  "hidden_dim": 96,
-  "max_position_embeddings": 70,
+SMALL = {"dim": 48, "n_layers": 3, "n_heads": 4, "hidden_dim": 96}
+ROPE = {
+  "full_attention": {"rope_type": "default", "rope_theta": 5e3},
+  "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
+}
+# Two of each architecture that share as little as they can.
+CONFIGS = {
+  "bert": {},
+  "bert_other": {"hidden_act": "gelu_new", "type_vocab_size": 3, "layer_norm_eps": 1e-3, "num_attention_heads": 6},
+  "roberta": {"type_vocab_size": 1, "layer_norm_eps": 1e-5},
+  "roberta_other": {"hidden_act": "relu", "pad_token_id": 3},
+  "xlm-roberta": {"type_vocab_size": 1, "hidden_act": "gelu_new"},
+  "xlm-roberta_other": {"num_hidden_layers": 1, "layer_norm_eps": 1e-4},
+  "distilbert": {**SMALL},
+  "distilbert_other": {**SMALL, "n_layers": 1, "activation": "relu"},
+  "modernbert": {"local_attention": 9, "pad_token_id": 0, "num_hidden_layers": 4},
+  "modernbert_other": {
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    "rope_parameters": ROPE,
+    "local_attention": 16,
+    "pad_token_id": 0,
+    "attention_bias": True,
+    "mlp_bias": True,
+    "norm_bias": True,
+    "classifier_bias": True,
+    "hidden_activation": "silu",
+    "norm_eps": 1e-3,
+  },
 }
 
 
 @pytest.fixture(params=CONFIGS)
 def masked_lm(request):
   """A model with its language-modelling head, far enough from its start that every parameter counts."""
-  sizes = DISTIL_SIZES if request.param == "distilbert" else SIZES
-  config = transformers.AutoConfig.for_model(request.param, **sizes, **CONFIGS[request.param])
+  model_type, sizes = request.param.partition("_")[0], SIZES | CONFIGS[request.param]
+  if model_type == "distilbert":
+    sizes = {name: value for name, value in sizes.items() if name not in SIZES or name.startswith(("vocab", "max"))}
+  config = transformers.AutoConfig.for_model(model_type, **sizes)
   torch.manual_seed(0)
   model = transformers.AutoModelForMaskedLM.from_config(config, attn_implementation="eager").eval()
   with torch.no_grad():
@@ -65,23 +86,42 @@ def _texts(vocab_size: int) -> list[list[int]]:
   return [rng.integers(5, vocab_size, length).tolist() for length in (9, 33, 1, 20, 64)]
 
 
-def _assert_same_hidden_states(directory, model, grid):
+def _assert_same_hidden_states(directory, model, grid, tolerance=1e-5):
+  """Of every layer, packed and padded."""
   config = read_config(directory)
-  encoder = build(config, ModelSpec(dtype="float32", dim=0))
-  params = {"backbone": load_backbone(directory, config)}
+  family = architecture.family(config)
+  module = family.module(family.read(config), 0.0, np.dtype("float32"))
+  params = {"params": load_backbone(directory, config)}
   texts = _texts(config["vocab_size"])
-  tokens = grid([texts[:4], texts[4:]], length=64, slots=4)
-  hidden = np.asarray(encoder.apply(params, tokens, None)).reshape(2, 64, -1)
-  for number, text in enumerate(texts):
-    row, slot = divmod(number, 4)
-    with torch.no_grad():
-      expected = model.base_model(torch.tensor([text])).last_hidden_state[0].numpy()
-    np.testing.assert_allclose(hidden[row][tokens.segment[row] == slot + 1], expected, rtol=0, atol=1e-5)
+  with torch.no_grad():
+    expected = [model.base_model(torch.tensor([text]), output_hidden_states=True) for text in texts]
+  for tokens in (
+    grid([texts[:4], texts[4:]], length=64, slots=4),
+    grid([[text] for text in texts], length=66, slots=1),
+  ):
+    last, found = module.apply(
+      params, tokens, deterministic=True, capture_intermediates=True, mutable=["intermediates"]
+    )
+    layers = found["intermediates"]
+    layers = [layers["embeddings"], *(layers[f"layer_{index}"] for index in range(len(expected[0].hidden_states) - 1))]
+    states = [np.asarray(layer["__call__"][0]) for layer in layers]
+    # The last of PyTorch's is what the encoder gives, with its final norm where it has one.
+    states = np.stack([*states[:-1], np.asarray(last)]).reshape(len(states), *tokens.ids.shape, -1)
+    number = 0
+    for row, slot in np.ndindex(tokens.ids.shape[0], tokens.slots):
+      real = tokens.segment[row] == slot + 1
+      if real.any():
+        for layer, theirs in enumerate(expected[number].hidden_states):
+          np.testing.assert_allclose(states[layer, row][real], theirs[0].numpy(), rtol=0, atol=tolerance)
+        number += 1
+    assert number == len(texts)
 
 
 def test_a_model_with_its_head(masked_lm, tmp_path, grid):
   masked_lm.save_pretrained(tmp_path)
-  assert any(name.startswith(("cls.", "lm_head.", "vocab_")) for name in load_file(tmp_path / "model.safetensors"))
+  assert any(
+    name.startswith(("cls.", "lm_head.", "vocab_", "head.")) for name in load_file(tmp_path / "model.safetensors")
+  )
   _assert_same_hidden_states(tmp_path, masked_lm, grid)
 
 
@@ -91,9 +131,48 @@ def test_a_model_without_its_head(masked_lm, tmp_path, grid):
 
 
 def test_a_model_in_shards(masked_lm, tmp_path, grid):
-  masked_lm.save_pretrained(tmp_path, max_shard_size="100KB")
+  masked_lm.save_pretrained(tmp_path, max_shard_size="70KB")
   assert len(list(tmp_path.glob("*.safetensors"))) > 2
   _assert_same_hidden_states(tmp_path, masked_lm, grid)
+
+
+def test_a_masked_lm_head(masked_lm, tmp_path, grid):
+  masked_lm.save_pretrained(tmp_path / "theirs")
+  config = read_config(tmp_path / "theirs")
+  params = {
+    "backbone": load_backbone(tmp_path / "theirs", config),
+    "masked_lm": load_masked_lm(tmp_path / "theirs", config),
+  }
+  text = _texts(config["vocab_size"])[1]
+  hidden = build(config, ModelSpec(dtype="float32", dim=0)).apply(params, grid([[text]], len(text), 1), None)
+  logits = build_head(config).apply(params, hidden)
+  with torch.no_grad():
+    expected = masked_lm(torch.tensor([text])).logits[0].numpy()
+  np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
+
+  save_backbone(tmp_path / "ours", params["backbone"], config, params["masked_lm"])
+  again, report = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / "ours", output_loading_info=True)
+  assert not any(report.values()), report
+  with torch.no_grad():
+    np.testing.assert_allclose(again.eval()(torch.tensor([text])).logits[0].numpy(), expected, rtol=0, atol=1e-5)
+  assert "dense" in load_masked_lm(tmp_path / "ours", config)
+  masked_lm.base_model.save_pretrained(tmp_path / "headless")
+  assert load_masked_lm(tmp_path / "headless", config) == {}
+
+
+@pytest.mark.parametrize("kind", ["bert", "modernbert"])
+def test_transformers_loads_a_seeded_encoder(kind, tmp_path, grid):
+  spec = ModelSpec(architecture=kind, layers=4, width=32, heads=4, mlp_width=48, vocab_size=300, positions=200, dim=0)
+  config = scratch_config(spec, pad_id=0)
+  params = build(config, spec).init(jax.random.key(0))
+  save_backbone(tmp_path, params["backbone"], config, build_head(config).init(jax.random.key(1)))
+  model, report = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path, output_loading_info=True)
+  assert not any(report.values()), report
+  text = np.random.default_rng(0).integers(5, 300, 190).tolist()
+  hidden = build(config, ModelSpec(dtype="float32", dim=0)).apply(params, grid([[text]], 190, 1), None)
+  with torch.no_grad():
+    expected = model.eval().base_model(torch.tensor([text])).last_hidden_state[0].numpy()
+  np.testing.assert_allclose(hidden, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["bert_gelu", "roberta_relu", "xlm_roberta_gelu", "distilbert_relu"])
