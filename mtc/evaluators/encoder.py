@@ -6,6 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 from scipy import sparse
 
+from mtc.evaluators.metrics import Measured
+
 Vectors = Any  # f32[rows, dim]: an np.ndarray, or a sparse.csr_array, which SciPy does not annotate
 
 
@@ -16,11 +18,15 @@ class TextEncoder(Protocol):
 
 
 class Evaluator(Protocol):
-  """Scores an encoder on a table of the shape that it knows."""
+  """Scores an encoder on a table of the shape that it knows. A new one says `measure`."""
+
+  def measure(self, encode: TextEncoder, table: Any) -> Measured:
+    """What was found, row by row: two encoders on one table give the same rows, so that they can be compared."""
+    ...
 
   def __call__(self, encode: TextEncoder, table: Any) -> dict[str, float]:
     """Metrics by name, the task's fixed one first; `metric/language` for each language where there are several."""
-    ...
+    return self.measure(encode, table).scores()
 
 
 def vectors(encode: TextEncoder, texts: Sequence[str], role: str = "document") -> Vectors:

@@ -4,15 +4,15 @@ import dataclasses
 
 import numpy as np
 
-from mtc.evaluators.encoder import TextEncoder, vectors
+from mtc.evaluators.encoder import Evaluator, TextEncoder, vectors
 from mtc.evaluators.labels import label_matrix, label_names
-from mtc.evaluators.metrics import means, subset
+from mtc.evaluators.metrics import Measured, means, subset
 from mtc.evaluators.similarity import top_k
 from mtc.evaluators.tables import Labelled
 
 
 @dataclasses.dataclass
-class KNN:
+class KNN(Evaluator):
   """The majority label of the `k` nearest reference texts is the guess; it is right if the text bears it.
 
   As scikit-learn's KNeighborsClassifier with uniform weights: a draw of votes goes to the label that sorts first, a
@@ -30,7 +30,7 @@ class KNN:
   reference_limit: int = 0
   seed: int = 0
 
-  def __call__(self, encode: TextEncoder, table: Labelled) -> dict[str, float]:
+  def measure(self, encode: TextEncoder, table: Labelled) -> Measured:
     """`accuracy`, from 0 to 1; then by language.
 
     Raises:

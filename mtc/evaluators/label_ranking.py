@@ -4,15 +4,15 @@ import dataclasses
 
 import numpy as np
 
-from mtc.evaluators.encoder import TextEncoder, vectors
+from mtc.evaluators.encoder import Evaluator, TextEncoder, vectors
 from mtc.evaluators.labels import label_matrix, label_names
-from mtc.evaluators.metrics import average_precision, means, subset
+from mtc.evaluators.metrics import Measured, average_precision, means, subset
 from mtc.evaluators.similarity import similarity_blocks
 from mtc.evaluators.tables import Labelled
 
 
 @dataclasses.dataclass
-class LabelRanking:
+class LabelRanking(Evaluator):
   """Each text ranks all labels of the reference texts by the summed cosine of the `k` nearest texts that bear them.
 
   One nearest text alone (k=1) tells little where labels are noisy: on real tweets and their hashtags TF-IDF then ranks
@@ -31,7 +31,7 @@ class LabelRanking:
   reference_limit: int = 0
   seed: int = 0
 
-  def __call__(self, encode: TextEncoder, table: Labelled) -> dict[str, float]:
+  def measure(self, encode: TextEncoder, table: Labelled) -> Measured:
     """`lrap`, from 0 to 1, scikit-learn's label ranking average precision; then by language; then `left_out`, a count.
 
     Labels that no reference text bears are dropped, and texts that have no other are left out and counted.
@@ -62,8 +62,8 @@ class LabelRanking:
     ):
       totals = np.stack([_sum_of_largest(scores[:, texts], self.k) for texts in members], axis=1)
       precisions.extend(map(average_precision, totals, relevant[block]))
-    scores = means({"lrap": np.array(precisions)}, [table.languages[index] for index in asked])
-    return scores | {"left_out": float(len(chosen) - len(asked))}
+    left_out = {"left_out": float(len(chosen) - len(asked))}
+    return means({"lrap": np.array(precisions)}, [table.languages[index] for index in asked], left_out)
 
 
 def _sum_of_largest(scores: np.ndarray, k: int) -> np.ndarray:

@@ -1,6 +1,7 @@
-"""What several evaluators share: average precision, subsets, scores for each language."""
+"""What several evaluators share: average precision, subsets, and rows that become scores, by language too."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
 
 import numpy as np
 
@@ -32,23 +33,39 @@ def subset(count: int, limit: int, seed: int) -> list[int]:
   return sorted(np.random.default_rng(seed).permutation(count)[:limit].tolist())
 
 
-def by_language(measure: Callable[[np.ndarray], dict[str, float]], languages: Sequence[str]) -> dict[str, float]:
-  """`measure` of all rows; and, where there are several languages, as `metric/language`, of the rows of each.
+@dataclasses.dataclass
+class Measured:
+  """What an evaluator found, before it is one number: rows (queries, texts or pairs) that can be drawn anew.
 
-  Rows of unknown language (an empty string) count in the whole only.
-
-  Args:
-    measure: from the indices of rows to their scores.
-    languages: of each row.
+  Attributes:
+    measure: from indices of rows, [any], which may repeat, to metrics by name, the task's fixed one first.
+    languages: of each row; an empty string is an unknown one, and counts in the whole only.
+    counts: what else there is to tell, as `left_out`.
   """
-  scores = measure(np.arange(len(languages)))
-  known = sorted(set(languages) - {""})
-  if len(known) < 2:
-    return scores
-  parts = {name: measure(np.flatnonzero(np.array(languages) == name)) for name in known}
-  return scores | {f"{metric}/{name}": parts[name][metric] for metric in scores for name in known}
+
+  measure: Callable[[np.ndarray], dict[str, float]]
+  languages: Sequence[str]
+  counts: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+  def parts(self) -> dict[str, np.ndarray]:
+    """All rows under an empty name; and, where there are several languages, the rows of each."""
+    whole = {"": np.arange(len(self.languages))}
+    known = sorted(set(self.languages) - {""})
+    if len(known) < 2:
+      return whole
+    return whole | {name: np.flatnonzero(np.array(self.languages) == name) for name in known}
+
+  def scores(self) -> dict[str, float]:
+    """Metrics by name, then each as `metric/language`, then the counts."""
+    parts = {part: self.measure(rows) for part, rows in self.parts().items()}
+    whole = parts.pop("")
+    return whole | {f"{metric}/{part}": parts[part][metric] for metric in whole for part in parts} | dict(self.counts)
 
 
-def means(values: dict[str, np.ndarray], languages: Sequence[str]) -> dict[str, float]:
-  """The mean of each metric's per-row values, [rows]: whole, and by language."""
-  return by_language(lambda rows: {name: float(value[rows].mean()) for name, value in values.items()}, languages)
+def means(
+  values: Mapping[str, np.ndarray], languages: Sequence[str], counts: Mapping[str, float] | None = None
+) -> Measured:
+  """Metrics that are the means of per-row values, [rows]."""
+  return Measured(
+    lambda rows: {name: float(value[rows].mean()) for name, value in values.items()}, languages, counts or {}
+  )

@@ -5,14 +5,14 @@ import dataclasses
 
 import numpy as np
 
-from mtc.evaluators.encoder import TextEncoder, vectors
-from mtc.evaluators.metrics import means
+from mtc.evaluators.encoder import Evaluator, TextEncoder, vectors
+from mtc.evaluators.metrics import Measured, means
 from mtc.evaluators.similarity import top_k
 from mtc.evaluators.tables import Search
 
 
 @dataclasses.dataclass
-class Retrieval:
+class Retrieval(Evaluator):
   """Mean reciprocal rank, nDCG and recall, as trec_eval, BEIR and mteb define them.
 
   nDCG takes the grade itself as gain; recall@k divides by all relevant documents, also where they are more than k; a
@@ -28,7 +28,7 @@ class Retrieval:
   ndcg_at: int = 10
   recall_at: Sequence[int] = (1, 10)
 
-  def __call__(self, encode: TextEncoder, table: Search) -> dict[str, float]:
+  def measure(self, encode: TextEncoder, table: Search) -> Measured:
     """`mrr@k` first, then `ndcg@k` and `recall@k`, each from 0 to 1; then each as `metric/language` of the query."""
     depth = max(self.mrr_at, self.ndcg_at, *self.recall_at)
     if min(self.mrr_at, self.ndcg_at, *self.recall_at) < 1:

@@ -4,15 +4,15 @@ import dataclasses
 
 import numpy as np
 
-from mtc.evaluators.encoder import TextEncoder, vectors
+from mtc.evaluators.encoder import Evaluator, TextEncoder, vectors
 from mtc.evaluators.labels import label_matrix, label_names
-from mtc.evaluators.metrics import average_precision, means, subset
+from mtc.evaluators.metrics import Measured, average_precision, means, subset
 from mtc.evaluators.similarity import similarity_blocks
 from mtc.evaluators.tables import Labelled
 
 
 @dataclasses.dataclass
-class SameLabelRetrieval:
+class SameLabelRetrieval(Evaluator):
   """Each text asks all other texts of the table for those that share a label with it; reference texts play no part.
 
   Texts whose labels no other text has are not asked, but can be found.
@@ -25,7 +25,7 @@ class SameLabelRetrieval:
   limit: int = 4000
   seed: int = 0
 
-  def __call__(self, encode: TextEncoder, table: Labelled) -> dict[str, float]:
+  def measure(self, encode: TextEncoder, table: Labelled) -> Measured:
     """`map` first, then `precision@1`, each from 0 to 1, both by language of the asking text; then `left_out`, a count.
 
     Raises:
@@ -48,4 +48,4 @@ class SameLabelRetrieval:
     if not asked:
       raise ValueError(f"no two of {len(chosen)} texts share a label, so nothing can be found; is it the right field?")
     values = {"map": np.array(precisions), "precision@1": np.array(nearest)}
-    return means(values, asked) | {"left_out": float(len(chosen) - len(asked))}
+    return means(values, asked, {"left_out": float(len(chosen) - len(asked))})

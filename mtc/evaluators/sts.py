@@ -4,17 +4,17 @@ import dataclasses
 
 import numpy as np
 
-from mtc.evaluators.encoder import TextEncoder, vectors
-from mtc.evaluators.metrics import by_language
+from mtc.evaluators.encoder import Evaluator, TextEncoder, vectors
+from mtc.evaluators.metrics import Measured
 from mtc.evaluators.similarity import cosines
 from mtc.evaluators.tables import Graded
 
 
 @dataclasses.dataclass
-class STS:
+class STS(Evaluator):
   """Correlation of the cosine of each pair with its score."""
 
-  def __call__(self, encode: TextEncoder, table: Graded) -> dict[str, float]:
+  def measure(self, encode: TextEncoder, table: Graded) -> Measured:
     """`spearman` first, then `pearson`, each from -1 to 1; then by language. Where one side is constant, 0."""
     from scipy import stats  # 1.5 s to import
 
@@ -29,4 +29,4 @@ class STS:
       ranks = stats.rankdata(a), stats.rankdata(b)
       return {"spearman": float(np.corrcoef(*ranks)[0, 1]), "pearson": float(np.corrcoef(a, b)[0, 1])}
 
-    return by_language(correlations, table.languages)
+    return Measured(correlations, table.languages)

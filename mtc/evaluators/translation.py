@@ -4,14 +4,14 @@ import dataclasses
 
 import numpy as np
 
-from mtc.evaluators.encoder import TextEncoder, vectors
-from mtc.evaluators.metrics import means, subset
+from mtc.evaluators.encoder import Evaluator, TextEncoder, vectors
+from mtc.evaluators.metrics import Measured, means, subset
 from mtc.evaluators.similarity import top_k
 from mtc.evaluators.tables import Parallel
 
 
 @dataclasses.dataclass
-class TranslationMatching:
+class TranslationMatching(Evaluator):
   """Each text asks each other language for its nearest text, as mteb's bitext mining; of equals the first id wins.
 
   Attributes:
@@ -24,7 +24,7 @@ class TranslationMatching:
   limit: int = 1000
   seed: int = 0
 
-  def __call__(self, encode: TextEncoder, table: Parallel) -> dict[str, float]:
+  def measure(self, encode: TextEncoder, table: Parallel) -> Measured:
     """`accuracy`, from 0 to 1, the mean over all texts asked; then by language of the asking text.
 
     Raises:

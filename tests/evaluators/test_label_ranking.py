@@ -42,8 +42,11 @@ def test_unknown_labels_are_dropped_and_texts_without_others_left_out_and_counte
   table, vectors = made(np.random.default_rng(1))
   scores = LabelRanking()(numbered(vectors), table)
   other = Labelled(
-    ["5", *table.texts, "6"], [["new"], *([*row, "new"] for row in table.labels), ["newer"]], (),
-    table.reference_texts, table.reference_labels,
+    ["5", *table.texts, "6"],
+    [["new"], *([*row, "new"] for row in table.labels), ["newer"]],
+    (),
+    table.reference_texts,
+    table.reference_labels,
   )
   assert LabelRanking()(numbered(vectors), other) == scores | {"left_out": 2}
 

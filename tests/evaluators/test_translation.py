@@ -66,9 +66,7 @@ def test_a_text_without_a_translation_is_not_asked_but_can_be_found(encoder):
   table = Parallel(["1", "1", "1", "2"], ["eins", "one", "uno", "two"], ["de", "en", "es", "en"])
   scores = TranslationMatching()(encoder(vectors), table)
   # "two" is the English nearest to "eins" and "uno"; everything else has one text to choose
-  assert scores == pytest.approx(
-    {"accuracy": 4 / 6, "accuracy/de": 1 / 2, "accuracy/en": 1, "accuracy/es": 1 / 2}
-  )
+  assert scores == pytest.approx({"accuracy": 4 / 6, "accuracy/de": 1 / 2, "accuracy/en": 1, "accuracy/es": 1 / 2})
 
 
 def test_a_limit_draws_ids_with_all_their_translations(mteb, encoder):
