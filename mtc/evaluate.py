@@ -1,10 +1,13 @@
 """A model, or vectors that somebody else made, to numbers: python -m mtc.evaluate --model DIR --config CONFIG.
 
+--compare BASE, another model's directory, says what the model kept, gained and forgot against it, test row by test row.
+
 The texts to embed with another tool are written by --list_texts=FILE.jsonl; then --texts=FILE.jsonl
 --embeddings=FILE.npy scores its vectors, row by row those of the texts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
 import json
 from pathlib import Path
 import sys
@@ -17,7 +20,18 @@ import numpy as np
 from mtc import cli, data, records
 from mtc.config import Evaluation, Experiment
 from mtc.embed import load
-from mtc.evaluators import Graded, Labelled, Parallel, Search, Table, TextEncoder, TfIdf
+from mtc.evaluators import (
+  Difference,
+  Graded,
+  Labelled,
+  Measured,
+  Parallel,
+  Search,
+  Table,
+  TextEncoder,
+  TfIdf,
+  differences,
+)
 
 Tables = dict[str, Table]
 
@@ -52,10 +66,24 @@ def read_tables(experiment: Experiment, which: str) -> Tables:
 
 def score(encode: TextEncoder, tables: Tables, evaluations: Mapping[str, Evaluation]) -> dict[str, float]:
   """All numbers as `evaluation/metric` and `evaluation/metric/language`, in the order of the config."""
+  return _scores(measure(encode, tables, evaluations))
+
+
+def measure(encode: TextEncoder, tables: Tables, evaluations: Mapping[str, Evaluation]) -> dict[str, Measured]:
+  """What `score` makes its numbers of: for each evaluation its rows, which another model's can be compared with."""
+  return {name: evaluations[name].evaluator.measure(encode, table) for name, table in tables.items()}
+
+
+def _scores(measured: Mapping[str, Measured]) -> dict[str, float]:
+  return {f"{name}/{metric}": float(value) for name, m in measured.items() for metric, value in m.scores().items()}
+
+
+def compare(base: Mapping[str, Measured], this: Mapping[str, Measured]) -> dict[str, Difference]:
+  """The differences of two models that were measured on the same tables, named as scores are."""
   return {
-    f"{name}/{metric}": float(value)
-    for name, table in tables.items()
-    for metric, value in evaluations[name].evaluator(encode, table).items()
+    f"{name}/{metric}": difference
+    for name in this
+    for metric, difference in differences(base[name], this[name]).items()
   }
 
 
@@ -102,6 +130,20 @@ def report(columns: Mapping[str, Mapping[str, float]]) -> str:
   for name in names:
     lines.append(
       name.ljust(width) + "".join(f"{s[name]:12.3f}" if name in s else f"{'-':>12}" for s in columns.values())
+    )
+  return "\n".join(lines)
+
+
+def comparison(title: str, found: Mapping[str, Difference]) -> str:
+  """A table of differences: a line for each metric that is no language's, and for each language that changed."""
+  shown = {name: d for name, d in found.items() if name.count("/") == 1 or d.verdict != "kept"}
+  width = max(map(len, shown), default=0) + 2
+  head = f"{'':{width}}{'rows':>7}{'base':>8}{'this':>8}{'change':>9}   {'95 % interval':18}"
+  lines = [f"against {title}:", head.rstrip()]
+  for name, d in shown.items():
+    interval = f"[{d.low:+.3f}, {d.high:+.3f}]"
+    lines.append(
+      f"{name:{width}}{d.rows:7,}{d.base:8.3f}{d.this:8.3f}{d.this - d.base:+9.3f}   {interval:18} {d.verdict}"
     )
   return "\n".join(lines)
 
@@ -226,10 +268,16 @@ def _main(argv: Sequence[str]) -> None:
       raise ValueError(
         "--embeddings needs --texts=FILE.jsonl, the texts of its rows; --list_texts=FILE.jsonl writes them"
       )
+    bases = {base: load(base).encode for base in f.compare}
     encode = load(f.model).encode if f.model else _lookup(Path(f.texts), Path(f.embeddings))
-    scores = score(encode, tables, experiment.evaluations)
+    measured = measure(encode, tables, experiment.evaluations)
+    scores = _scores(measured)
+    found = {base: compare(measure(e, tables, experiment.evaluations), measured) for base, e in bases.items()}
     if f.output:
-      records.write_json(Path(f.output), {"scores": scores})
+      written = {base: {name: dataclasses.asdict(d) for name, d in changes.items()} for base, changes in found.items()}
+      records.write_json(Path(f.output), {"scores": scores} | ({"compare": written} if written else {}))
+  for base, changes in found.items():
+    print(comparison(base, changes) + "\n")
   print(report({"TF-IDF": tfidf_scores(tables, experiment.evaluations), Path(f.model or f.embeddings).name: scores}))
 
 
@@ -240,5 +288,6 @@ if __name__ == "__main__":
   flags.DEFINE_string("embeddings", "", "A .npy of vectors, instead of a model.")
   flags.DEFINE_string("texts", "", 'The texts of --embeddings, a JSON line each: {"text", "role"}.')
   flags.DEFINE_string("list_texts", "", "Only write the texts that would be embedded to this JSONL file.")
+  flags.DEFINE_multi_string("compare", [], "The directory of a model to compare with; may be given several times.")
   flags.DEFINE_string("output", "", "A JSON file for the scores.")
   app.run(_main, flags_parser=cli.parse_flags)

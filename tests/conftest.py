@@ -101,6 +101,26 @@ def tokenizer_dir(tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
   return folder
 
 
+@pytest.fixture(scope="session")
+def make_embedder(tokenizer):
+  """A function from a seed to a small embedder with weights large enough to tell texts apart."""
+  import jax
+
+  from mtc import models
+  from mtc.embed import Embedder
+
+  def make(seed: int = 0) -> Embedder:
+    spec = models.ModelSpec(
+      layers=1, width=16, heads=2, mlp_width=32, positions=160, dim=8, dropout=0.0, dtype="float32"
+    )
+    config = models.scratch_config(spec, 0) | {"vocab_size": tokenizer.get_vocab_size()}
+    encoder = models.build(config, spec)
+    params = jax.tree.map(lambda x: x * 4 if x.ndim > 1 else x, encoder.init(jax.random.key(seed)))
+    return Embedder(encoder, params, config, spec, tokenizer, {"query": "find: ", "document": ""}, max_length=150)
+
+  return make
+
+
 @pytest.fixture(autouse=True, scope="session")
 def no_network():
   """Any connection beyond this machine fails at once and says so."""

@@ -1,11 +1,13 @@
 """Tables from sources, numbers from models and from vectors in files."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from mtc import data, evaluate
+from mtc import data, evaluate, export
 from mtc.config import Evaluation, Experiment, Task
 from mtc.evaluators import KNN, STS, Retrieval, SameLabelRetrieval, TranslationMatching
 
@@ -121,3 +123,50 @@ def test_neighbours_are_the_nearest_and_not_the_post_itself(experiment):
     [float(line.split()[0]) for line in shown[1:4]], reverse=True
   )
   assert evaluate.neighbours(by_length, tables, count=0) == ""
+
+
+def test_two_models_are_compared_on_the_same_rows(experiment):
+  tables = evaluate.read_tables(experiment, "test")
+
+  def forgetful(texts, role="document"):
+    """Knows queries as before; documents got one another's vectors."""
+    rows = by_length(texts, role)
+    return rows if role == "query" else np.roll(rows, 1, axis=0)
+
+  base, this = (evaluate.measure(encode, tables, experiment.evaluations) for encode in (by_length, forgetful))
+  found = evaluate.compare(base, this)
+  scores = [evaluate.score(encode, tables, experiment.evaluations) for encode in (by_length, forgetful)]
+  assert [list(found)] * 2 == [[name for name in s if not name.endswith("/left_out")] for s in scores]
+  for name, d in found.items():
+    assert (d.base, d.this) == (scores[0][name], scores[1][name])
+    assert d.low <= d.this - d.base <= d.high
+  assert found["search_tweets/mrr@10"].verdict == "forgot" and found["search_tweets/mrr@10"].rows == 40
+  same = evaluate.compare(base, base)
+  assert {(d.low, d.high, d.verdict) for d in same.values()} == {(0, 0, "kept")}
+  shown = evaluate.comparison("runs/a/export", found)
+  assert "against runs/a/export" in shown and "forgot" in shown
+  assert "interest/accuracy/de" not in evaluate.comparison("a", same), "a language is shown where it changed only"
+
+
+def test_compare_from_the_command_line(experiment, make_embedder, tmp_path):
+  models = [tmp_path / name for name in ("base", "this")]
+  for seed, path in enumerate(models):
+    export.write(make_embedder(seed), path)
+  config = tmp_path / "config.py"
+  config.write_text(
+    "from mtc import data\n"
+    "from mtc.config import Evaluation, Experiment, Task\n"
+    "from mtc.evaluators import SameLabelRetrieval\n"
+    "def get_config():\n"
+    "  tags = data.Folder('hashtag'), data.SameLabel()\n"
+    "  return Experiment({'hashtag': Task(*tags)}, {'hashtag': Evaluation(*tags, SameLabelRetrieval())}, "
+    f"data_dir={experiment.data_dir!r})\n"
+  )
+  command = [sys.executable, "-m", "mtc.evaluate", "--config", config, "--model", models[1], "--compare", models[0]]
+  done = subprocess.run([*command, "--output", tmp_path / "o.json"], capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  written = json.loads((tmp_path / "o.json").read_text())
+  entry = written["compare"][str(models[0])]["hashtag/map"]
+  assert entry.keys() == {"base", "this", "low", "high", "rows", "verdict"}
+  assert entry["this"] == written["scores"]["hashtag/map"]
+  assert f"against {models[0]}:" in done.stdout and entry["verdict"] in done.stdout

@@ -19,6 +19,7 @@ class Difference:
     this: the score of the other.
     low, high: 95 % of the differences, this - base, of rows drawn anew lie between them.
     rows: how many there are.
+    verdict: gained or forgot, where all of the interval lies on one side of 0; else kept: no difference was found.
   """
 
   base: float
@@ -26,11 +27,10 @@ class Difference:
   low: float
   high: float
   rows: int
+  verdict: str = dataclasses.field(init=False)
 
-  @property
-  def verdict(self) -> str:
-    """Gained or forgot, where all of the interval lies on one side of 0; else kept: no difference was found."""
-    return "gained" if self.low > 0 else "forgot" if self.high < 0 else "kept"
+  def __post_init__(self):
+    self.verdict = "gained" if self.low > 0 else "forgot" if self.high < 0 else "kept"
 
 
 def differences(base: Measured, this: Measured, resamples: int = 2000, seed: int = 0) -> dict[str, Difference]:
