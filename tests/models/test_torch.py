@@ -21,6 +21,7 @@ from mtc.models import (
   save_sentence_transformer,
   scratch_config,
 )
+from mtc.models.mpnet import distance_bucket
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
@@ -50,6 +51,8 @@ CONFIGS = {
   "xlm-roberta_other": {"num_hidden_layers": 1, "layer_norm_eps": 1e-4},
   "distilbert": {**SMALL},
   "distilbert_other": {**SMALL, "n_layers": 1, "activation": "relu"},
+  "mpnet": {"layer_norm_eps": 1e-5, "max_position_embeddings": 260},
+  "mpnet_other": {"hidden_act": "relu", "relative_attention_num_buckets": 40, "num_attention_heads": 2},
   "modernbert": {"local_attention": 9, "pad_token_id": 0, "num_hidden_layers": 4},
   "modernbert_other": {
     "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
@@ -134,6 +137,12 @@ def test_a_model_in_shards(masked_lm, tmp_path, grid):
   masked_lm.save_pretrained(tmp_path, max_shard_size="70KB")
   assert len(list(tmp_path.glob("*.safetensors"))) > 2
   _assert_same_hidden_states(tmp_path, masked_lm, grid)
+
+
+def test_mpnet_counts_distances_alike():
+  theirs = transformers.models.mpnet.modeling_mpnet.MPNetEncoder.relative_position_bucket
+  distance = np.arange(-700, 700)
+  np.testing.assert_array_equal(distance_bucket(distance), theirs(torch.tensor(distance)).numpy())
 
 
 def test_a_masked_lm_head(masked_lm, tmp_path, grid):
