@@ -1,9 +1,9 @@
 """Which architectures there are: a new one is its own file and a line in FAMILIES."""
 
-from mtc.models import bert, modernbert, mpnet
+from mtc.models import bert, decoder, modernbert, mpnet
 from mtc.models.family import Config, Family, Sizes
 
-FAMILIES = (bert.FAMILY, mpnet.FAMILY, modernbert.FAMILY)
+FAMILIES = (bert.FAMILY, mpnet.FAMILY, modernbert.FAMILY, decoder.FAMILY)
 
 
 def family(config: Config) -> Family:

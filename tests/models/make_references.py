@@ -1,4 +1,4 @@
-"""Makes `references/`: tiny checkpoints of the four architectures, with the hidden states that PyTorch computes.
+"""Makes `references/`: tiny checkpoints of the encoders, with the hidden states that PyTorch computes.
 
 Run it where torch 2.13 and transformers 5.23 are installed (the extra mtc[torch]), from the repository's root:
   python tests/models/make_references.py
@@ -75,11 +75,41 @@ _MODELS = {
       sinusoidal_pos_embds=True,
     ),
   ),
+  "mpnet_gelu": (
+    transformers.MPNetModel,
+    transformers.MPNetConfig(**_COMMON, intermediate_size=32, max_position_embeddings=18, layer_norm_eps=1e-5),
+  ),
+  "mpnet_relu": (
+    transformers.MPNetModel,
+    transformers.MPNetConfig(**_OTHER, intermediate_size=40, max_position_embeddings=14, hidden_act="relu"),
+  ),
+  "modernbert_local": (
+    transformers.ModernBertModel,
+    transformers.ModernBertConfig(
+      **_COMMON, intermediate_size=32, max_position_embeddings=16, local_attention=4, pad_token_id=0, norm_bias=True
+    ),
+  ),
+  "modernbert_silu": (
+    transformers.ModernBertModel,
+    transformers.ModernBertConfig(
+      **{**_OTHER, "num_hidden_layers": 3},
+      intermediate_size=40,
+      max_position_embeddings=12,
+      layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+      local_attention=6,
+      hidden_activation="silu",
+      attention_bias=True,
+      mlp_bias=True,
+      pad_token_id=4,
+    ),
+  ),
 }
 
 
 def main() -> None:
   for seed, (name, (model_class, config)) in enumerate(_MODELS.items()):
+    if (_ROOT / name).exists():
+      continue  # to make it anew, remove it first
     torch.manual_seed(seed)
     model = model_class(config).eval()
     with torch.no_grad():

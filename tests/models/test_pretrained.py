@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from mtc.models import ModelSpec, build, load_backbone, read_config, resolve, save_backbone, scratch_config
 
 ROOT = pathlib.Path(__file__).parent / "references"
-NAMES = ["bert_gelu", "roberta_relu", "xlm_roberta_gelu", "distilbert_relu"]
+NAMES = ["bert_gelu", "roberta_relu", "xlm_roberta_gelu", "distilbert_relu", "mpnet_relu", "modernbert_silu"]
 
 
 @pytest.fixture(params=NAMES)
@@ -92,6 +92,8 @@ def test_a_seeded_encoder_survives_saving(tmp_path):
 HEADS = {
   "bert": ["cls.predictions.bias", "cls.predictions.transform.dense.weight", "bert.embeddings.position_ids"],
   "roberta": ["lm_head.dense.weight", "lm_head.bias", "roberta.embeddings.position_ids"],
+  "mpnet": ["lm_head.dense.weight", "pooler.dense.bias", "mpnet.embeddings.position_ids"],
+  "model": ["head.dense.weight", "head.norm.weight", "decoder.bias"],
   "distilbert": ["vocab_transform.weight", "vocab_layer_norm.bias", "vocab_projector.bias"],
 }
 
@@ -100,14 +102,14 @@ HEADS = {
 def test_a_model_with_a_head(name, tmp_path, caplog):
   directory, config, tensors = _copy(name, tmp_path)
   expected = load_backbone(directory, config)
-  prefix = {"bert": "bert", "distilbert": "distilbert"}.get(config["model_type"], "roberta")
+  prefix = {"modernbert": "model", "xlm-roberta": "roberta"}.get(config["model_type"], config["model_type"])
   tensors = {f"{prefix}.{key}": value for key, value in tensors.items()}
   _store(directory, tensors | {head: np.zeros(3, np.int64) for head in HEADS[prefix]})
   with caplog.at_level("INFO", logger="absl"):
     _assert_equal(load_backbone(directory, config), expected)
   ignored, renamed = (next(m for m in caplog.messages if f": {verb} " in m) for verb in ("ignored", "renamed"))
   assert all(head in ignored for head in HEADS[prefix])
-  name = "embeddings.word_embeddings.weight"
+  name = next(key.removeprefix(f"{prefix}.") for key in tensors if "_embeddings" in key)
   assert f"{prefix}.{name} -> {name}" in renamed
   assert name not in ignored
 
