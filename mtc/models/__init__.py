@@ -2,6 +2,7 @@
 
 from mtc.models.architecture import positions, width
 from mtc.models.encoder import Encoder, build
+from mtc.models.lora import LoraSpec, merge as merge_lora
 from mtc.models.masked_lm import Head, build_head
 from mtc.models.pretrained import load_backbone, load_masked_lm, read_config, resolve, save_backbone
 from mtc.models.sentence_transformers import (
@@ -15,6 +16,7 @@ from mtc.models.spec import ModelSpec, scratch_config
 __all__ = [
   "Encoder",
   "Head",
+  "LoraSpec",
   "ModelSpec",
   "SentenceTransformer",
   "build",
@@ -23,6 +25,7 @@ __all__ = [
   "load_backbone",
   "load_masked_lm",
   "load_sentence_transformer",
+  "merge_lora",
   "positions",
   "read_config",
   "resolve",
