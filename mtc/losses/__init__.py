@@ -1,10 +1,20 @@
 """Losses: pure functions of embeddings. They know neither the model, nor the config, nor the devices."""
 
 from mtc.losses.cosent import CoSENT
+from mtc.losses.distillation import EmbeddingDistillation, SimilarityDistillation
 from mtc.losses.infonce import InfoNCE
 from mtc.losses.matryoshka import Matryoshka
 from mtc.losses.protocol import Loss
 from mtc.losses.regression import CosineRegression
 from mtc.losses.sigmoid import Sigmoid
 
-__all__ = ["CoSENT", "CosineRegression", "InfoNCE", "Loss", "Matryoshka", "Sigmoid"]
+__all__ = [
+  "CoSENT",
+  "CosineRegression",
+  "EmbeddingDistillation",
+  "InfoNCE",
+  "Loss",
+  "Matryoshka",
+  "Sigmoid",
+  "SimilarityDistillation",
+]

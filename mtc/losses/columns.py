@@ -17,6 +17,7 @@ class Columns(NamedTuple):
   keys: Array  # i32[columns, m]; negative = none
   owner: Array  # i32[columns], the row of `everyone` that the text belongs to
   real: Array  # bool[columns], False = belongs to a filler row, or is no text at all
+  teacher: Array | None  # float[columns, k], a teacher's vectors
 
 
 class Rows(NamedTuple):
@@ -30,12 +31,14 @@ class Rows(NamedTuple):
 def queries(everyone: Embeddings) -> Columns:
   """The anchors of all devices."""
   owner = jnp.arange(everyone.weight.shape[0])
-  return Columns(full_precision(everyone.anchor), everyone.keys, owner, everyone.weight > 0)
+  teacher = None if everyone.teacher is None else everyone.teacher[:, 0]
+  return Columns(full_precision(everyone.anchor), everyone.keys, owner, everyone.weight > 0, teacher)
 
 
 def documents(everyone: Embeddings) -> Columns:
   """The positives of all devices."""
-  return queries(everyone)._replace(vectors=full_precision(everyone.positive))
+  teacher = None if everyone.teacher is None else everyone.teacher[:, 1]
+  return queries(everyone)._replace(vectors=full_precision(everyone.positive), teacher=teacher)
 
 
 def hard_negatives(everyone: Embeddings) -> Columns | None:
@@ -49,12 +52,13 @@ def hard_negatives(everyone: Embeddings) -> Columns | None:
   real = jnp.broadcast_to(everyone.weight[:, None] > 0, (examples, n))
   if everyone.negative_mask is not None:
     real &= everyone.negative_mask
-  keys = everyone.negative_keys
+  keys, teacher = everyone.negative_keys, everyone.teacher
   return Columns(
     vectors=full_precision(everyone.negatives).reshape(examples * n, dim),
     keys=jnp.full((examples * n, 1), -1) if keys is None else keys.reshape(examples * n, 1),
     owner=jnp.repeat(jnp.arange(examples), n),
     real=real.reshape(-1),
+    teacher=None if teacher is None else teacher[:, 2:].reshape(examples * n, -1),
   )
 
 
@@ -82,8 +86,13 @@ def meet(rows: Rows, columns: Columns) -> Array:
 
 def cosines(rows: Rows, columns: Columns) -> Array:
   """float[rows, columns], of unit vectors."""
+  return products(rows.vectors, columns.vectors)
+
+
+def products(a: Array, b: Array) -> Array:
+  """The inner products float[rows, columns] of vectors `[rows, dim]` and `[columns, dim]`."""
   # What TPU and GPU multiply in by default is not float32: divided by a temperature, its error is one of the loss.
-  return jnp.matmul(rows.vectors, columns.vectors.T, precision=lax.Precision.HIGHEST)
+  return jnp.matmul(a, b.T, precision=lax.Precision.HIGHEST)
 
 
 def in_blocks(function: Callable[[Columns], PyTree], columns: Columns, block: int) -> PyTree:
@@ -106,6 +115,7 @@ def in_blocks(function: Callable[[Columns], PyTree], columns: Columns, block: in
     keys=split(columns.keys, -1),
     owner=split(columns.owner, -1),
     real=split(columns.real, False),
+    teacher=None if columns.teacher is None else split(columns.teacher, 0),
   )
   return lax.map(jax.checkpoint(function, prevent_cse=False), parts)
 

@@ -27,6 +27,8 @@ class CoSENT:
 
   scale: float = 20.0
 
+  needs_teacher = False
+
   def validate(self, dim: int) -> None:
     """Raises ValueError for a field that cannot be right."""
     require_positive("CoSENT", "scale", self.scale)

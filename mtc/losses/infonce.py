@@ -12,6 +12,7 @@ from mtc.types import Array, Embeddings
 
 DIRECTIONS = ("query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc")
 PARTITIONS = ("joint", "per_direction")
+GUIDES = ("", "absolute", "relative")
 
 # A logit of "not here", far below any real one. Finite: infinity minus itself, in a sum over nothing, would be NaN.
 _ABSENT = -1e30
@@ -39,8 +40,13 @@ class InfoNCE:
   Two orthogonal pairs at temperature 1, `q = d = [[1, 0], [0, 1]]`, have the loss `log(e + 1) - 1 = 0.3133` each; with
   a key in common both are alone, and it is 0; with `multi_positive` also, it is `log(e + 1) - 1/2 = 0.8133`.
 
+  With a `guide` a column is left out when a teacher finds it more similar to the row's text than a threshold: its
+  cosine `t` of the row's anchor and positive, less `guide_margin` ("absolute") or `guide_margin |t|` ("relative"). So
+  a text that belongs to the row without anyone having said so is no negative. Columns that share a key stay as above.
+
   Reference: arXiv 1807.03748 eq. 4; with all directions jointly arXiv 2308.03281 eq. 3; multi_positive is L_out of
-  arXiv 2004.11362 eq. 2; the learnable temperature is that of arXiv 2103.00020 section 2.5.
+  arXiv 2004.11362 eq. 2; the learnable temperature is that of arXiv 2103.00020 section 2.5; the guide is that of
+  GISTEmbed, arXiv 2402.16829 section 3, with the margins and the numbers of GISTEmbedLoss of sentence-transformers 6.2.
   """
 
   temperature: float = 0.05
@@ -49,6 +55,13 @@ class InfoNCE:
   partition: str = "joint"  # joint | per_direction
   multi_positive: bool = False  # columns that share a key: True = positives, False = left out
   block: int = 0  # columns of the logit matrix that are in memory at a time; 0 = all
+  guide: str = ""  # absolute | relative: how far below the positive the margin begins, for a teacher; "" = no guide
+  guide_margin: float = 0.0
+
+  @property
+  def needs_teacher(self) -> bool:
+    """For a guide."""
+    return bool(self.guide)
 
   def validate(self, dim: int) -> None:
     """Raises ValueError for a field that cannot be right."""
@@ -72,13 +85,21 @@ class InfoNCE:
     alone = [d for d in self.directions if d in ("query_to_query", "doc_to_doc")]
     if self.partition == "per_direction" and alone:
       raise ValueError(f"partition='per_direction' of InfoNCE finds no positive in {', '.join(alone)}; use 'joint'")
+    if self.guide not in GUIDES:
+      raise ValueError(f"guide={self.guide!r} of InfoNCE is unknown; use absolute, relative, or '' for none")
+    if not 0 <= self.guide_margin < 1:
+      raise ValueError(f"guide_margin={self.guide_margin} of InfoNCE is not in [0, 1); 0.05 leaves out a little more")
+    if self.guide_margin and not self.guide:
+      raise ValueError(f"guide_margin={self.guide_margin} of InfoNCE has no guide; use guide='absolute' or 'relative'")
 
   def init(self) -> dict[str, Array]:
     """`log_scale = log(1 / temperature)` when the temperature is learnt."""
     return {"log_scale": jnp.asarray(-math.log(self.temperature), jnp.float32)} if self.learn_temperature else {}
 
   def __call__(self, scalars: dict[str, Array], local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array:
-    """f32[examples]; see `Loss`."""
+    """f32[examples]; see `Loss`. Raises ValueError for a guide and examples without a teacher's vectors."""
+    if self.guide and everyone.teacher is None:
+      raise ValueError("InfoNCE has a guide and got examples without a teacher's vectors; set `teacher` of the task")
     scale = self._scale(scalars)
     parts = [self._direction(direction, scale, local, everyone, offset) for direction in self.directions]
     if self.partition == "joint":
@@ -108,7 +129,10 @@ class InfoNCE:
       # The own positive is there even in a filler row, whose loss would otherwise have no finite value.
       partner = mine if row_side != column_side and not hard else jnp.zeros_like(mine)
       positive = partner | (real & same) if self.multi_positive else partner
-      present = partner | (real if self.multi_positive else real & ~same)
+      negative = real & ~same
+      if self.guide:
+        negative &= ~self._alike(local, row_side, columns)
+      present = positive | negative
       logits = scale * cols.cosines(rows, columns)
       log_z = jax.nn.logsumexp(jnp.where(present, logits, _ABSENT), axis=1)
       return log_z, jnp.sum(jnp.where(positive, logits, 0), axis=1), jnp.sum(positive, axis=1)
@@ -120,3 +144,10 @@ class InfoNCE:
     parts = [cols.in_blocks(lambda c, hard=hard: summarise(c, hard), columns, self.block) for columns, hard in sides]
     log_z, total, count = (jnp.concatenate(leaves) for leaves in zip(*parts, strict=True))
     return log_z, total, count
+
+  def _alike(self, local: Embeddings, row_side: str, columns: cols.Columns) -> Array:
+    """bool[rows, columns]: to the teacher the column is too similar to the row to be its negative."""
+    anchor, positive = local.teacher[:, 0], local.teacher[:, 1]
+    threshold = jnp.sum(anchor * positive, axis=-1)
+    threshold -= self.guide_margin * (jnp.abs(threshold) if self.guide == "relative" else 1)
+    return cols.products(anchor if row_side == "query" else positive, columns.teacher) > threshold[:, None]

@@ -26,6 +26,11 @@ class Matryoshka:
   dims: tuple[int, ...] = ()  # name the full dimension too, or it is not trained
   weights: tuple[float, ...] = ()  # one for each of dims; () = 1 for each
 
+  @property
+  def needs_teacher(self) -> bool:
+    """As the inner loss does."""
+    return self.loss.needs_teacher
+
   def validate(self, dim: int) -> None:
     """Raises ValueError for a field that cannot be right, for dims over `dim`, and for what the inner loss refuses."""
     if not self.dims:
@@ -36,9 +41,7 @@ class Matryoshka:
     if len(set(self.dims)) < len(self.dims):
       raise ValueError(f"dims={self.dims} of Matryoshka has one twice; weigh it with `weights` instead")
     if self.weights and len(self.weights) != len(self.dims):
-      raise ValueError(
-        f"weights={self.weights} of Matryoshka do not match dims={self.dims}; give one for each, or ()"
-      )
+      raise ValueError(f"weights={self.weights} of Matryoshka do not match dims={self.dims}; give one for each, or ()")
     if not all(weight > 0 for weight in self.weights):
       raise ValueError(f"weights={self.weights} of Matryoshka are not all positive; leave out a dimension instead")
     for size in self.dims:

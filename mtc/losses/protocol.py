@@ -8,6 +8,11 @@ from mtc.types import Array, Embeddings
 class Loss(Protocol):
   """A plain dataclass whose fields say how examples are scored. It knows neither the model nor the devices."""
 
+  @property
+  def needs_teacher(self) -> bool:
+    """Whether the examples must come with a teacher's vectors."""
+    ...
+
   def init(self) -> dict[str, Array]:
     """The learnable scalars, f32[], by name; {} when there are none."""
     ...

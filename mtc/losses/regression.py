@@ -21,6 +21,8 @@ class CosineRegression:
 
   score_range: tuple[float, float] = (0.0, 1.0)  # the scores of which the cosines should be 0 and 1
 
+  needs_teacher = False
+
   def validate(self, dim: int) -> None:
     """Raises ValueError for a field that cannot be right."""
     if len(self.score_range) != 2 or not all(math.isfinite(s) for s in self.score_range):

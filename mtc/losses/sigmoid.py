@@ -30,6 +30,8 @@ class Sigmoid:
   multi_positive: bool = False  # columns that share a key: True = positives, False = left out
   block: int = 0  # columns of the logit matrix that are in memory at a time; 0 = all
 
+  needs_teacher = False
+
   def validate(self, dim: int) -> None:
     """Raises ValueError for a field that cannot be right."""
     require_positive("Sigmoid", "temperature", self.temperature)

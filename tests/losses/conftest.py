@@ -40,6 +40,7 @@ def draw() -> Callable[..., Embeddings]:
       negative_keys=_keys(random, examples, hard) if hard else None,
       score=random.integers(-2, 2, examples).astype(dtype) / 4,
       weight=weight,
+      teacher=unit(examples, 2 + hard, 9),
     )
 
   return draw

@@ -26,10 +26,15 @@ def by_hand(spec: InfoNCE, e: Embeddings, scale: float) -> np.ndarray:
       row = (e.anchor if row_side == "query" else e.positive)[i]
       negatives, positives = [], []
 
-      def place(logit, keys, i=i, negatives=negatives, positives=positives):
+      limit = e.teacher[i, 0] @ e.teacher[i, 1]
+      limit -= spec.guide_margin * (abs(limit) if spec.guide == "relative" else 1)
+      likeness = e.teacher @ e.teacher[i, int(row_side == "doc")]
+
+      def place(logit, keys, alike, i=i, negatives=negatives, positives=positives, limit=limit):
         shared = {k for k in keys if k >= 0} & {k for k in e.keys[i] if k >= 0}
         if not shared:
-          negatives.append(logit)
+          if not spec.guide or alike <= limit:
+            negatives.append(logit)
         elif spec.multi_positive:
           positives.append(logit)
 
@@ -38,11 +43,11 @@ def by_hand(spec: InfoNCE, e: Embeddings, scale: float) -> np.ndarray:
         if i == j and row_side != column_side:
           positives.append(scale * row @ column)
         elif i != j and e.weight[j] > 0:
-          place(scale * row @ column, e.keys[j])
+          place(scale * row @ column, e.keys[j], likeness[j, int(column_side == "doc")])
         if column_side == "doc" and e.negatives is not None and e.weight[j] > 0 and not (i == j and row_side == "doc"):
           for h in range(e.negatives.shape[1]):
             if e.negative_mask[j, h]:
-              place(scale * row @ e.negatives[j, h], [e.negative_keys[j, h]])
+              place(scale * row @ e.negatives[j, h], [e.negative_keys[j, h]], likeness[j, 2 + h])
       parts.append((negatives, positives))
     if spec.partition == "joint":
       parts = [(sum((n for n, _ in parts), []), sum((p for _, p in parts), []))]
@@ -58,6 +63,18 @@ def test_equals_loops(draw, directions, partition, hard, multi_positive):
   e = draw(hard=hard, fillers=(2, 7))
   loss = InfoNCE(temperature=0.3, directions=directions, partition=partition, multi_positive=multi_positive)
   np.testing.assert_allclose(loss({}, e, e, 0), by_hand(loss, e, 1 / 0.3), rtol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("multi_positive", [False, True])
+@pytest.mark.parametrize(("guide", "margin"), [("absolute", 0.0), ("absolute", 0.2), ("relative", 0.4)])
+def test_a_guide_leaves_out_what_the_teacher_finds_alike(draw, guide, margin, multi_positive):
+  e = draw(fillers=(2, 7))
+  loss = InfoNCE(temperature=0.3, directions=ALL, multi_positive=multi_positive, guide=guide, guide_margin=margin)
+  losses = loss({}, e, e, 0)
+  np.testing.assert_allclose(losses, by_hand(loss, e, 1 / 0.3), rtol=1e-12)
+  unguided = InfoNCE(temperature=0.3, directions=ALL, multi_positive=multi_positive)({}, e, e, 0)
+  assert np.mean(losses < unguided) > 0.5
 
 
 @pytest.mark.parametrize(
@@ -132,11 +149,20 @@ def test_half_precision_is_scored_in_float32(draw):
     ({"partition": "both"}, "partition='both' of InfoNCE is unknown; use joint or per_direction"),
     ({"directions": ALL, "partition": "per_direction"}, "finds no positive in query_to_query, doc_to_doc; use 'joint'"),
     ({"block": -1}, "block=-1 of InfoNCE is negative"),
+    ({"guide": "yes"}, "guide='yes' of InfoNCE is unknown; use absolute, relative"),
+    ({"guide": "absolute", "guide_margin": -0.1}, "guide_margin=-0.1 of InfoNCE is not in [0, 1)"),
+    ({"guide_margin": 0.1}, "guide_margin=0.1 of InfoNCE has no guide"),
   ],
 )
 def test_bad_fields(fields, message):
   with pytest.raises(ValueError, match=re.escape(message)):
     InfoNCE(**fields).validate(50)
+
+
+def test_a_guide_without_a_teacher(draw):
+  e = draw().replace(teacher=None)
+  with pytest.raises(ValueError, match="InfoNCE has a guide and got examples without a teacher's vectors"):
+    InfoNCE(guide="absolute")({}, e, e, 0)
 
 
 @pytest.mark.parametrize(("directions", "partition"), SPACES)

@@ -8,7 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtc.losses import CoSENT, CosineRegression, InfoNCE, Matryoshka, Sigmoid
+from mtc.losses import (
+  CoSENT,
+  CosineRegression,
+  EmbeddingDistillation,
+  InfoNCE,
+  Matryoshka,
+  Sigmoid,
+  SimilarityDistillation,
+)
 
 ALL = ("query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc")
 BOTH = ("query_to_doc", "doc_to_query")
@@ -17,11 +25,14 @@ LOSSES = {
   "infonce_all": InfoNCE(directions=ALL, learn_temperature=True),
   "infonce_multi": InfoNCE(directions=ALL, multi_positive=True),
   "infonce_both": InfoNCE(directions=BOTH, partition="per_direction", multi_positive=True),
+  "infonce_guided": InfoNCE(directions=ALL, multi_positive=True, guide="relative", guide_margin=0.2),
   "sigmoid": Sigmoid(),
   "sigmoid_multi": Sigmoid(multi_positive=True),
   "cosent": CoSENT(),
   "regression": CosineRegression(),
   "matryoshka": Matryoshka(InfoNCE(learn_temperature=True), dims=(6, 4), weights=(1.0, 0.5)),
+  "embeddings": Matryoshka(EmbeddingDistillation(), dims=(6, 4)),
+  "similarities": SimilarityDistillation(),
 }
 # The columns are 8, and 16 hard negatives: blocks with and without a rest, larger than all, and of one column.
 BLOCKS = [
@@ -33,7 +44,19 @@ BLOCKS = [
   (Sigmoid(), 5),
   (Sigmoid(multi_positive=True), 8),
   (Matryoshka(InfoNCE(), dims=(6, 2)), 12),
+  (InfoNCE(directions=ALL, guide="absolute"), 7),
+  (SimilarityDistillation(teacher_temperature=0.1), 5),
 ]
+SPREAD = (
+  "infonce_all",
+  "infonce_guided",
+  "sigmoid",
+  "cosent",
+  "regression",
+  "matryoshka",
+  "embeddings",
+  "similarities",
+)
 every_loss = pytest.mark.parametrize("name", LOSSES)
 
 
@@ -83,7 +106,7 @@ def test_empty_rows_have_finite_gradients(draw, name, case):
   e = draw(fillers=(1, 6), dtype=np.float32)
   if case == "zero vectors":
     fill = lambda x: np.where(e.weight.reshape(-1, *[1] * (x.ndim - 1)) > 0, x, 0)
-    e = e.replace(**jax.tree.map(fill, vectors_of(e)))
+    e = e.replace(**jax.tree.map(fill, vectors_of(e)), teacher=fill(e.teacher))
   elif case == "no real row":
     e = e.replace(weight=np.zeros(8, np.float32))
   elif case == "no negative":
@@ -144,7 +167,7 @@ def test_blocks_make_the_whole(draw, cases, dtype, rtol):
 def test_eight_devices_have_the_gradients_of_one(draw):
   """Parameters make the vectors; the loss is reduced inside the differentiated function, the gradients averaged."""
   e = draw(examples=16, dim=10, fillers=(5, 15), dtype=np.float32)
-  spread = {name: LOSSES[name] for name in ("infonce_all", "sigmoid", "cosent", "regression", "matryoshka")}
+  spread = {name: LOSSES[name] for name in SPREAD}
   spread["blocks"] = InfoNCE(directions=BOTH, multi_positive=True, block=10)
   weights = np.random.default_rng(3).normal(size=(10, 6)).astype(np.float32)
   params = {name: {"weights": weights, "scalars": loss.init()} for name, loss in spread.items()}

@@ -27,8 +27,11 @@ def test_equals_sentence_transformers(reference):
 
   def mean(vectors):
     unit = {name: v / jnp.linalg.norm(v, axis=-1, keepdims=True) for name, v in vectors.items()}
-    keys, score = np.full((5, 1), -1, np.int32), np.array(STORED["inputs"]["score"])
-    e = Embeddings(unit["anchor"], unit["positive"], unit.get("negatives"), None, keys, None, score, np.ones(5))
+    keys, score, hard = np.full((5, 1), -1, np.int32), np.array(STORED["inputs"]["score"]), reference["hard"]
+    negatives, teacher = (unit["negatives"][:, :hard] if hard else None), np.array(STORED["inputs"]["teacher"])
+    e = Embeddings(
+      unit["anchor"], unit["positive"], negatives, None, keys, None, score, np.ones(5), teacher[:, : 2 + hard]
+    )
     return loss({}, e, e, 0).mean()
 
   vectors = {name: np.array(STORED["inputs"][name]) for name in reference["gradients"]}

@@ -50,7 +50,8 @@ def test_learnt_scalars_start_at_the_fixed_ones_and_have_gradients(draw):
   e, loss = draw(), Sigmoid()
   scalars = loss.init()
   assert {k: (v.shape, v.dtype) for k, v in scalars.items()} == {
-    "log_scale": ((), np.float32), "bias": ((), np.float32)
+    "log_scale": ((), np.float32),
+    "bias": ((), np.float32),
   }
   fixed = Sigmoid(learn=False)
   assert fixed.init() == {}
