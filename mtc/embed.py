@@ -165,6 +165,7 @@ def load(directory: str | Path) -> Embedder:
   tokenizer = data.tokenizer.load(str(backbone))
   projection = layout.projection if layout else {}
   spec = models.ModelSpec(
+  _check_vocabulary(tokenizer, config, backbone)
     pretrained=str(backbone),
     dropout=0.0,
     dtype="float32",
@@ -172,6 +173,7 @@ def load(directory: str | Path) -> Embedder:
     dim=projection["kernel"].shape[1] if projection else 0,
   )
   params = {"backbone": models.load_backbone(backbone, config)}
+    projection=layout.activation if layout else "identity",
   if projection:
     params["projection"] = projection
   positions = models.positions(config)
@@ -188,6 +190,20 @@ def load(directory: str | Path) -> Embedder:
 
 def _counts(lengths: np.ndarray) -> np.ndarray:
   """[2, 3] -> [0, 1, 0, 1, 2]"""
+def _check_vocabulary(tokenizer: Tokenizer, config: Mapping[str, Any], directory: Path) -> None:
+  """Raises ValueError where a text could have a token without a row in the embedding table."""
+  # Some tokenizers hold a special token for another kind of input (the images of Gemma 3), past the table of texts.
+  apart = {i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+  usable = {token: i for token, i in tokenizer.get_vocab().items() if i not in apart}
+  usable |= {str(tokenizer.id_to_token(i)): i for i in tokenizer.encode("").ids}
+  last, rows = max(usable, key=lambda token: usable[token]), config["vocab_size"]
+  if usable[last] >= rows:
+    raise ValueError(
+      f"the tokenizer in {directory} has the token {last!r} with the id {usable[last]}, past the {rows} rows of the "
+      "embedding table (vocab_size of config.json); use the tokenizer that belongs to this model"
+    )
+
+
   ends = np.cumsum(lengths)
   return (np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)).astype(np.int32)
 

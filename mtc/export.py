@@ -18,11 +18,12 @@ def write(embedder: Embedder, directory: Path) -> None:
   data.tokenizer.save(embedder.tokenizer, partial, max_length=embedder.max_length)
   models.save_sentence_transformer(
     partial,
-    pooling=embedder.spec.pooling,
+    pooling=embedder.spec.pooling or "mean",
     width=models.width(embedder.config),
     projection=params.get("projection", {}),
     prompts=dict(embedder.prompts),
     max_length=embedder.max_length,
+    activation=embedder.spec.projection or "identity",
   )
   shutil.rmtree(directory, ignore_errors=True)
   os.replace(partial, directory)

@@ -1,6 +1,7 @@
 """Where a run begins: the tokenizer, the encoder and its parameters, from a pretrained directory or from a seed."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 import os
 from pathlib import Path
 import shutil
@@ -16,7 +17,8 @@ from mtc.embed import Embedder, load
 def start_model(experiment: Experiment, workdir: Path) -> Embedder:
   """The untrained embedder of an experiment: the same for the same config and data, however often a run is resumed.
 
-  Without `model.pretrained` the encoder starts from `seed`, with a tokenizer trained on the tasks' training texts,
+  A sentence-transformers directory brings its pooling, projection and prompts for what the config leaves empty. Without
+  `model.pretrained` the encoder starts from `seed`, with a tokenizer trained on the tasks' training texts,
   which is kept in the workdir.
 
   Raises:
@@ -24,16 +26,17 @@ def start_model(experiment: Experiment, workdir: Path) -> Embedder:
   """
   spec = experiment.model
   longest = max(task.max_length for task in experiment.tasks.values())
-  projection = None
+  prompts, loaded = dict(experiment.prompts), None
   if spec.pretrained:
     loaded = load(models.resolve(spec.pretrained))
-    config, tokenizer, backbone = loaded.config, loaded.tokenizer, loaded.params["backbone"]
-    if loaded.spec.dim and loaded.spec.dim == spec.dim:
-      projection = loaded.params["projection"]
+    config, tokenizer, spec = loaded.config, loaded.tokenizer, _adopt(spec, loaded.spec)
+    prompts |= {role: prompt for role, prompt in loaded.prompts.items() if not prompts.get(role)}
   else:
     tokenizer = _tokenizer(experiment, workdir / "tokenizer")
     sized = models.scratch_config(spec, data.tokenizer.special_ids(tokenizer)["pad"])
-    config, backbone = sized | {"vocab_size": tokenizer.get_vocab_size()}, None
+    config = sized | {"vocab_size": tokenizer.get_vocab_size()}
+    spec = replace(spec, pooling=spec.pooling or "mean", projection=spec.projection or "identity")
+  config = models.with_attention(config, spec.attention)  # so that an export says it too
   positions = models.positions(config)
   for name, task in experiment.tasks.items():
     if task.max_length > positions:

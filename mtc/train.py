@@ -63,9 +63,10 @@ def prepare(experiment: Experiment, workdir: Path, command: Sequence[str] = ()) 
       task.examples,
       model.tokenizer,
       max_length=task.max_length,
-      prompts={"anchor": experiment.prompts[anchor], "positive": experiment.prompts[positive]},
+      prompts={"anchor": model.prompts[anchor], "positive": model.prompts[positive]},
       cache_dir=Path(experiment.cache_dir or data.user_cache()) / "tokens",
       on_bad_row=experiment.on_bad_row,
+      teacher=_teacher(experiment, name, model.width),
     )
   sampler = data.Sampler(
     prepared,
@@ -290,6 +291,20 @@ class _Watch:
           f"{message}, and nonfinite_limit={limit} such steps were skipped before. Lower optim.learning_rate"
         )
       print(f"warning: {message} ({self._skipped} of at most {self._experiment.nonfinite_limit})", file=sys.stderr)
+
+
+def _teacher(experiment: Experiment, name: str, width: int) -> data.Teacher | None:
+  """The teacher of a task; raises ValueError for one of too few dimensions."""
+  task = experiment.tasks[name]
+  if not task.teacher:
+    return None
+  teacher = data.Teacher([vectors.resolve(experiment.data_dir) for vectors in task.teacher], task.teacher_dim)
+  if teacher.dim < (least := task.loss.teacher_dim(width)):
+    raise ValueError(
+      f"the teacher of task {name!r} has {teacher.dim} dimensions, and its loss needs {least} or more; "
+      "use SimilarityDistillation, or a smaller model.dim"
+    )
+  return teacher
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """Encoders: pretrained or from a seed, behind three pure functions."""
 
-from mtc.models.architecture import positions, width
+from mtc.models.architecture import positions, width, with_attention
 from mtc.models.encoder import Encoder, build
 from mtc.models.lora import LoraSpec, merge as merge_lora
 from mtc.models.masked_lm import Head, build_head
@@ -34,3 +34,4 @@ __all__ = [
   "scratch_config",
   "width",
 ]
+  "with_attention",

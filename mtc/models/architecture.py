@@ -21,6 +21,18 @@ def sizes(config: Config) -> Sizes:
   return family(config).read(config)
 
 
+def with_attention(config: Config, attention: str) -> Config:
+  """The config of the same weights with `ModelSpec.attention`; raises ValueError where an encoder would be causal."""
+  change = family(config).attention
+  if attention and change:
+    return change(config, attention)
+  if attention == "causal":
+    raise ValueError(
+      f"model.attention='causal' is for decoders, and model_type={config['model_type']!r} is an encoder; leave it empty"
+    )
+  return config
+
+
 def positions(config: Config) -> int:
   """The greatest number of tokens that a text can have."""
   return sizes(config).positions

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mtc.models import lora, pooling
-from mtc.models.architecture import family
+from mtc.models.architecture import family, with_attention
 from mtc.models.dense import dense
 from mtc.models.spec import ModelSpec
 from mtc.types import PyTree, Tokens
@@ -36,7 +36,7 @@ def build(config: dict[str, Any], spec: ModelSpec) -> Encoder:
   """
   spec.validate()
   architecture = family(config)
-  sizes = architecture.read(config)
+  sizes = architecture.read(with_attention(config, spec.attention))
   backbone = architecture.module(sizes, spec.dropout, jnp.dtype(spec.dtype))
 
   def init(key: jax.Array) -> dict[str, Any]:
@@ -58,9 +58,10 @@ def build(config: dict[str, Any], spec: ModelSpec) -> Encoder:
       return jnp.asarray(backbone.apply(variables, tokens, deterministic=key is None, rngs=keys))
 
   def pool(params: PyTree, hidden: jax.Array, tokens: Tokens) -> jax.Array:
-    pooled = pooling.pool(hidden, tokens, spec.pooling)
+    pooled = pooling.pool(hidden, tokens, spec.pooling or "mean")
     if not spec.dim:
       return pooled
-    return dense(pooled, params["projection"]["kernel"], params["projection"]["bias"])
+    projected = dense(pooled, params["projection"]["kernel"], params["projection"]["bias"])
+    return jnp.tanh(projected) if spec.projection == "tanh" else projected
 
   return Encoder(init, apply, pool)

@@ -78,6 +78,8 @@ class Family(NamedTuple):
     ignored: beginnings of the names of heads and buffers, which an embedder has no use for.
     renamed: endings of older names -> the present ones.
     masked_lm: config -> its masked-LM head; None = it has none.
+    attention: (config, causal or bidirectional) -> the config of the same weights with that attention; None = every
+      model of the family is bidirectional.
   """
 
   models: Mapping[str, str]
@@ -88,6 +90,7 @@ class Family(NamedTuple):
   ignored: tuple[str, ...] = ()
   renamed: Mapping[str, str] = {}
   masked_lm: Callable[[Config], MaskedLM] | None = None
+  attention: Callable[[Config, str], Config] | None = None
 
 
 def key_table(modules: Mapping[str, str], layers: int, biased: Callable[[str], bool] = lambda name: True) -> Table:

@@ -12,6 +12,7 @@ from mtc.models.tensors import stored, write
 
 # Ours on the left, theirs on the right.
 _POOLINGS = {"mean": "mean", "cls": "cls", "max": "max", "last": "lasttoken"}
+_ACTIVATIONS = {"identity": "torch.nn.modules.linear.Identity", "tanh": "torch.nn.modules.activation.Tanh"}
 # Which flag of the older layout says which pooling. Every version reads these flags, so they are what is written.
 _FLAGS = {
   "pooling_mode_cls_token": "cls",
@@ -31,14 +32,16 @@ class SentenceTransformer:
     backbone: the directory with config.json, model.safetensors and the tokenizer.
     pooling: mean, cls, max or last.
     projection: {"kernel": f32[width, dim], "bias": f32[dim]}; {} = none.
+    activation: what follows the projection: identity or tanh.
     normalize: whether the embeddings have unit length.
-    prompts: role ("query", "document", ...) -> the text that precedes each input.
+    prompts: role ("query", "document", ...) -> the text that precedes each input, where there is one.
     max_length: in tokens; 0 = as the tokenizer or the positions say.
   """
 
   backbone: pathlib.Path
   pooling: str
   projection: dict[str, np.ndarray]
+  activation: str
   normalize: bool
   prompts: dict[str, str]
   max_length: int
@@ -53,22 +56,22 @@ def load_sentence_transformer(directory: str | pathlib.Path) -> SentenceTransfor
   """Reads the layout; raises ValueError on modules, poolings or activations that this encoder does not have."""
   directory = pathlib.Path(directory)
   kinds, paths = _read_modules(directory)
-  rest = kinds[2:]
-  if kinds[:2] != ["Transformer", "Pooling"] or rest not in ([], ["Dense"], ["Normalize"], ["Dense", "Normalize"]):
+  rest = kinds[2:-1] if kinds[-1:] == ["Normalize"] else kinds[2:]
+  if kinds[:2] != ["Transformer", "Pooling"] or set(rest) - {"Dense"}:
     raise ValueError(
       f"{directory / 'modules.json'} has the modules {', '.join(kinds)}; "
-      "known is Transformer, Pooling, then at most one Dense and a Normalize, in this order"
+      "known is Transformer, Pooling, then any Dense and a Normalize, in this order"
     )
-  settings = directory / "config_sentence_transformers.json"
-  prompts = read_json(settings).get("prompts") or {} if settings.is_file() else {}
   lengths = paths[0] / "sentence_bert_config.json"
   max_length = read_json(lengths).get("max_seq_length") or 0 if lengths.is_file() else 0
+  projection, activation = _join([_read_dense(path) for path in paths[2 : 2 + len(rest)]], directory)
   return SentenceTransformer(
     backbone=paths[0],
     pooling=_read_pooling(paths[1] / "config.json"),
-    projection=_read_dense(paths[2]) if "Dense" in rest else {},
-    normalize="Normalize" in rest,
-    prompts={role: prompt for role, prompt in prompts.items() if prompt},
+    projection=projection,
+    activation=activation,
+    normalize=kinds[-1] == "Normalize",
+    prompts=_read_prompts(directory / "config_sentence_transformers.json"),
     max_length=max_length,
   )
 
@@ -80,6 +83,7 @@ def save_sentence_transformer(
   projection: dict[str, np.ndarray],
   prompts: dict[str, str],
   max_length: int,
+  activation: str = "identity",
 ) -> None:
   """Writes the modules around a backbone that lies, or will lie, in the directory itself.
 
@@ -91,6 +95,7 @@ def save_sentence_transformer(
     projection: {"kernel": [width, dim], "bias": [dim]}, or {} for none.
     prompts: role -> the text that precedes each input; "query" and "document" are always written.
     max_length: in tokens, with the special ones.
+    activation: what follows the projection: identity or tanh.
   """
   directory = pathlib.Path(directory)
   mode = _POOLINGS[pooling]
@@ -123,7 +128,7 @@ def save_sentence_transformer(
       "in_features": kernel.shape[0],
       "out_features": kernel.shape[1],
       "bias": True,
-      "activation_function": "torch.nn.modules.linear.Identity",
+      "activation_function": _ACTIVATIONS[activation],
     }
     _write_json(directory / "2_Dense" / "config.json", dense)
     write(directory / "2_Dense" / "model.safetensors", {"linear.weight": kernel.T, "linear.bias": bias})
@@ -153,17 +158,43 @@ def _read_pooling(path: pathlib.Path) -> str:
   return ours[0]
 
 
-def _read_dense(directory: pathlib.Path) -> dict[str, np.ndarray]:
+def _read_prompts(path: pathlib.Path) -> dict[str, str]:
+  """The prompts, with those that sentence-transformers takes for queries and documents under our names."""
+  settings = read_json(path) if path.is_file() else {}
+  prompts = {name: prompt for name, prompt in (settings.get("prompts") or {}).items() if prompt is not None}
+  default = prompts.get(settings.get("default_prompt_name"), "")
+  document = next((prompts[name] for name in ("document", "passage", "corpus") if name in prompts), default)
+  prompts |= {"query": prompts.get("query", default), "document": document}
+  return {role: prompt for role, prompt in prompts.items() if prompt}
+
+
+def _join(
+  layers: list[tuple[dict[str, np.ndarray], str]], directory: pathlib.Path
+) -> tuple[dict[str, np.ndarray], str]:
+  """One dense layer for several: without an activation between them, their product is one."""
+  if not layers:
+    return {}, "identity"
+  if any(activation != "identity" for _, activation in layers[:-1]):
+    raise ValueError(f"{directory} has a Dense with an activation before another Dense, which is not supported")
+  joined, _ = layers[0]
+  for layer, _ in layers[1:]:
+    kernel = layer["kernel"].astype(np.float64)
+    joined = {"kernel": joined["kernel"] @ kernel, "bias": joined["bias"] @ kernel + layer["bias"]}
+  return {name: value.astype(np.float32) for name, value in joined.items()}, layers[-1][1]
+
+
+def _read_dense(directory: pathlib.Path) -> tuple[dict[str, np.ndarray], str]:
   config = read_json(directory / "config.json")
   # Without the entry, sentence-transformers takes its default, Tanh.
-  activation = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
-  if activation.rpartition(".")[2] != "Identity":
-    raise ValueError(f"{directory} has the activation {activation}; only a linear projection (Identity) is supported")
+  name = str(config.get("activation_function", _ACTIVATIONS["tanh"])).rpartition(".")[2].lower()
+  if name not in _ACTIVATIONS:
+    known = ", ".join(_ACTIVATIONS.values())
+    raise ValueError(f"{directory} has the activation {config['activation_function']}; supported are {known}")
   if config.get("use_residual", False):
     raise ValueError(f"{directory} has a residual connection (use_residual=true), which is not supported")
-  for name in ("module_input_name", "module_output_name"):
-    if config.get(name, "sentence_embedding") != "sentence_embedding":
-      raise ValueError(f"{directory} has {name}={config[name]!r}; only 'sentence_embedding' is supported")
+  for key in ("module_input_name", "module_output_name"):
+    if (config.get(key) or "sentence_embedding") != "sentence_embedding":
+      raise ValueError(f"{directory} has {key}={config[key]!r}; only 'sentence_embedding' is supported")
   path = directory / "model.safetensors"
   tensors = {tensor.name: tensor.read() for tensor in stored(path)}
   shape = (config["out_features"], config["in_features"])
@@ -173,7 +204,7 @@ def _read_dense(directory: pathlib.Path) -> dict[str, np.ndarray]:
   if kernel is None or bias is None or kernel.shape != shape or bias.shape != shape[:1]:
     found = {name: list(value.shape) for name, value in tensors.items()}
     raise ValueError(f"{path} has {found}, expected linear.weight {list(shape)} and linear.bias [{shape[0]}]")
-  return {"kernel": np.ascontiguousarray(kernel.T), "bias": bias}
+  return {"kernel": np.ascontiguousarray(kernel.T), "bias": bias}, name
 
 
 def _write_json(path: pathlib.Path, content: Any) -> None:

@@ -7,7 +7,9 @@ from mtc.models.lora import LoraSpec
 
 POOLINGS = ("mean", "cls", "max", "last")
 ARCHITECTURES = ("bert", "modernbert")
+PROJECTIONS = ("identity", "tanh")
 DTYPES = ("float32", "bfloat16")
+ATTENTIONS = ("causal", "bidirectional")
 
 
 @dataclasses.dataclass
@@ -19,8 +21,12 @@ class ModelSpec:
     architecture: of an encoder that starts from a seed: bert, or modernbert (rotary positions, local attention).
     layers, width, heads, mlp_width, vocab_size, positions: sizes of an encoder that starts from a seed; else unused.
     dropout: the rate for hidden states and attention in training. It also replaces the rates of a pretrained config.
-    dim: of the embedding, reached by a learned projection; 0 = no projection, the embedding has the encoder's width.
-    pooling: how the tokens of a text become one vector: mean, cls (first token), max or last (last token).
+    dim: of the embedding, reached by a learned projection; 0 = no projection, the embedding has the encoder's width. A
+      sentence-transformers directory brings its own projection where the size is the same.
+    pooling: how the tokens of a text become one vector: mean, cls (first token), max or last (last token); "" = as the
+      pretrained directory says, else mean.
+    attention: of a decoder: causal or bidirectional; "" = as its config says.
+    projection: what follows the projection: identity or tanh; "" = as the pretrained one, else identity.
     dtype: of the computation: float32 or bfloat16. Parameters are float32.
     lora: what is trained instead of the backbone, if its rank is not 0.
     adapter: a PEFT adapter of `pretrained` to start from: trained further where `lora` says the same, merged into the
@@ -37,7 +43,9 @@ class ModelSpec:
   positions: int = 512
   dropout: float = 0.1
   dim: int = 50
-  pooling: str = "mean"
+  pooling: str = ""
+  attention: str = ""
+  projection: str = ""
   dtype: str = "bfloat16"
   lora: LoraSpec = dataclasses.field(default_factory=LoraSpec)
   adapter: str = ""
@@ -57,8 +65,12 @@ class ModelSpec:
       raise ValueError(f"model.dim={self.dim} is negative; use the size of the embedding, or 0 for no projection")
     if not 0 <= self.dropout < 1:
       raise ValueError(f"model.dropout={self.dropout} is outside [0, 1); use 0 for no dropout")
-    if self.pooling not in POOLINGS:
+    if self.pooling not in ("", *POOLINGS):
       raise ValueError(f"model.pooling={self.pooling!r} is unknown; use one of {', '.join(POOLINGS)}")
+    if self.projection not in ("", *PROJECTIONS):
+      raise ValueError(f"model.projection={self.projection!r} is unknown; use one of {', '.join(PROJECTIONS)}")
+    if self.attention not in ("", *ATTENTIONS):
+      raise ValueError(f"model.attention={self.attention!r} is unknown; use one of {', '.join(ATTENTIONS)}")
     if self.dtype not in DTYPES:
       raise ValueError(f"model.dtype={self.dtype!r} is unknown; use one of {', '.join(DTYPES)}")
     self.lora.validate()

@@ -45,14 +45,16 @@ def _json(path, content):
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max", "last"])
-@pytest.mark.parametrize("projection", [PROJECTION, {}])
-def test_round_trip(tmp_path, pooling, projection):
+@pytest.mark.parametrize(
+  ("projection", "activation"), [(PROJECTION, "identity"), (PROJECTION, "tanh"), ({}, "identity")]
+)
+def test_round_trip(tmp_path, pooling, projection, activation):
   assert not is_sentence_transformer(tmp_path)
-  save_sentence_transformer(tmp_path, pooling, 4, projection, {"query": "q: "}, 128)
+  save_sentence_transformer(tmp_path, pooling, 4, projection, {"query": "q: "}, 128, activation)
   assert is_sentence_transformer(tmp_path)
   found = load_sentence_transformer(tmp_path)
   assert (found.backbone, found.pooling, found.normalize, found.max_length) == (tmp_path, pooling, True, 128)
-  assert found.prompts == {"query": "q: "}
+  assert (found.prompts, found.activation) == ({"query": "q: "}, activation)
   assert set(found.projection) == set(projection)
   for name, value in projection.items():
     np.testing.assert_array_equal(found.projection[name], value)
@@ -87,7 +89,7 @@ def test_a_projection_without_bias(written):
 @pytest.mark.parametrize(
   ("path", "change", "message"),
   [
-    ("2_Dense", {"activation_function": "torch.nn.modules.activation.Tanh"}, "activation.Tanh.*Identity"),
+    ("2_Dense", {"activation_function": "torch.nn.modules.activation.ReLU"}, "activation.ReLU; .*Identity, .*Tanh"),
     ("2_Dense", {"activation_function": None}, "Identity"),
     ("2_Dense", {"use_residual": True}, "use_residual"),
     ("2_Dense", {"module_input_name": "token_embeddings"}, "token_embeddings"),
@@ -105,9 +107,53 @@ def test_what_this_encoder_does_not_have(written, path, change, message):
 
 
 def test_a_dense_layer_without_an_activation_entry_is_a_tanh(written):
+  assert load_sentence_transformer(written).activation == "identity"
   _json(written / "2_Dense" / "config.json", {"in_features": 4, "out_features": 3, "bias": True})
-  with pytest.raises(ValueError, match="Tanh"):
+  assert load_sentence_transformer(written).activation == "tanh"
+
+
+def test_two_dense_layers_are_one(written):
+  _second_dense(written)
+  found = load_sentence_transformer(written)
+  assert (found.activation, found.normalize) == ("tanh", True)
+  x = np.arange(4.0)
+  expected = (x @ PROJECTION["kernel"] + PROJECTION["bias"]) @ SECOND.T + 0.5
+  np.testing.assert_allclose(x @ found.projection["kernel"] + found.projection["bias"], expected, rtol=1e-6)
+
+
+def test_an_activation_between_two_dense_layers(written):
+  _second_dense(written)
+  _json(written / "2_Dense" / "config.json", DENSE | {"activation_function": "torch.nn.modules.activation.Tanh"})
+  with pytest.raises(ValueError, match="before another Dense"):
     load_sentence_transformer(written)
+
+
+SECOND = np.array([[1, -2, 3], [0.5, 0, 1]], np.float32)
+
+
+def _second_dense(directory):
+  modules = json.loads((directory / "modules.json").read_text())
+  modules.insert(3, {"idx": 3, "name": "3", "path": "4_Dense", "type": NEW_TYPES[2]})
+  _json(directory / "modules.json", modules)
+  (directory / "4_Dense").mkdir()
+  _json(directory / "4_Dense" / "config.json", {"in_features": 3, "out_features": 2})
+  tensors = {"linear.weight": SECOND, "linear.bias": np.full(2, 0.5, np.float32)}
+  save_file(tensors, directory / "4_Dense" / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+  ("prompts", "default", "query", "document"),
+  [
+    ({"query": "q: ", "document": None}, None, "q: ", ""),
+    ({"query": "q: ", "passage": "p: "}, None, "q: ", "p: "),
+    ({"all": "a: "}, "all", "a: ", "a: "),
+    ({"query": "", "corpus": "c: ", "all": "a: "}, "all", "", "c: "),
+  ],
+)
+def test_whose_prompt_is_whose(written, prompts, default, query, document):
+  _json(written / "config_sentence_transformers.json", {"prompts": prompts, "default_prompt_name": default})
+  found = load_sentence_transformer(written).prompts
+  assert (found.get("query", ""), found.get("document", "")) == (query, document)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ def test_the_default_is_valid():
     ({"dropout": 1.0}, r"model.dropout=1.0 is outside \[0, 1\)"),
     ({"dropout": -0.1}, "model.dropout=-0.1"),
     ({"pooling": "sum"}, "model.pooling='sum' is unknown; use one of mean, cls, max, last"),
+    ({"architecture": "t5"}, "model.architecture='t5' is unknown; use one of bert, modernbert"),
+    ({"projection": "relu"}, "model.projection='relu' is unknown; use one of identity, tanh"),
     ({"dtype": "float16"}, "model.dtype='float16' is unknown; use one of float32, bfloat16"),
   ],
 )

@@ -1,0 +1,155 @@
+"""A run that starts from a pretrained directory: what it takes from there, and what it is told when it cannot."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from mtc import data, export, models
+from mtc.config import Experiment, Task
+from mtc.embed import load
+from mtc.start import start_model
+
+SIZES = {"layers": 1, "width": 16, "heads": 2, "mlp_width": 24, "positions": 32}
+
+
+@pytest.fixture(scope="module")
+def made(tokenizer, tokenizer_dir, tmp_path_factory):
+  """A sentence-transformers directory: last-token pooling, a Dense with Tanh to 6 dimensions, a prompt for queries."""
+  folder = tmp_path_factory.mktemp("made") / "model"
+  spec = models.ModelSpec(**SIZES, vocab_size=tokenizer.get_vocab_size(), dim=6)
+  config = models.scratch_config(spec, pad_id=0)
+  params = models.build(config, spec).init(jax.random.key(7))
+  models.save_backbone(folder, params["backbone"], config)
+  projection = jax.tree.map(np.asarray, params["projection"])
+  prompts = {"query": "who: ", "passage": "text: ", "topic": "what: "}
+  models.save_sentence_transformer(folder, "last", 16, projection, prompts, 20, "tanh")
+  layout = json.loads((folder / "config_sentence_transformers.json").read_text())
+  del layout["prompts"]["document"]  # so that passages are documents
+  (folder / "config_sentence_transformers.json").write_text(json.dumps(layout))
+  for file in tokenizer_dir.iterdir():
+    shutil.copy(file, folder)
+  return folder
+
+
+@pytest.fixture
+def copy(made, tmp_path):
+  return shutil.copytree(made, tmp_path / "model")
+
+
+def start(directory, tmp_path, prompts=None, **spec):
+  task = Task(source=data.Jsonl(str(tmp_path), {"train": "none.jsonl"}), max_length=20)
+  model = models.ModelSpec(pretrained=str(directory), **{"dtype": "float32", **spec})
+  return start_model(
+    Experiment(tasks={"a": task}, model=model, prompts=prompts or {"query": "", "document": ""}), tmp_path
+  )
+
+
+def test_what_the_config_leaves_empty_comes_from_the_directory(made, tmp_path, capsys):
+  found = start(made, tmp_path, dim=6)
+  assert (found.spec.pooling, found.spec.projection, found.spec.dim) == ("last", "tanh", 6)
+  assert found.prompts == {"query": "who: ", "passage": "text: ", "topic": "what: ", "document": "text: "}
+  texts = ["goal match", "a note about the moon, and the rocket"]
+  np.testing.assert_array_equal(found.encode(texts), load(made).encode(texts))
+  assert not capsys.readouterr().out
+
+
+def test_the_config_has_the_last_word(made, tmp_path, capsys):
+  found = start(made, tmp_path, {"query": "q: ", "document": ""}, dim=6, pooling="cls", projection="identity")
+  assert (found.spec.pooling, found.spec.projection) == ("cls", "identity")
+  assert (found.prompts["query"], found.prompts["document"]) == ("q: ", "text: ")
+  np.testing.assert_array_equal(found.params["projection"]["kernel"], load(made).params["projection"]["kernel"])
+  assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("dim", "instead"), [(5, "a new one takes its place"), (0, "has the encoder's width")])
+def test_a_projection_of_another_size(made, tmp_path, capsys, dim, instead):
+  found = start(made, tmp_path, dim=dim)
+  assert (found.spec.pooling, found.spec.projection, found.width) == ("last", "identity", dim or 16)
+  assert ("projection" in found.params) == bool(dim)
+  printed = capsys.readouterr().out
+  assert f"projects to 6 dimensions, model.dim={dim}" in printed
+  assert instead in printed
+
+
+def test_its_export_is_the_same_model(made, tmp_path):
+  started = start(made, tmp_path, dim=6)
+  export.write(started, tmp_path / "export")
+  again = load(tmp_path / "export")
+  assert (again.spec.pooling, again.spec.projection, again.prompts) == ("last", "tanh", started.prompts)
+  np.testing.assert_array_equal(again.encode(["goal match"], "query"), started.encode(["goal match"], "query"))
+
+
+def test_a_plain_directory_has_mean_pooling_and_a_new_projection(copy, tmp_path, capsys):
+  (copy / "modules.json").unlink()
+  found = start(copy, tmp_path, dim=6)
+  assert (found.spec.pooling, found.spec.projection) == ("mean", "identity")
+  assert found.prompts == {"query": "", "document": ""}
+  assert not np.array_equal(
+    found.params["projection"]["kernel"], load_file(copy / "2_Dense/model.safetensors")["linear.weight"].T
+  )
+  assert not capsys.readouterr().out
+
+
+def _config(**change):
+  def apply(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+
+  return apply
+
+
+def _weights(change):
+  def apply(folder):
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+
+  return apply
+
+
+def _added_word(special):
+  def apply(folder):
+    tokenizer = data.tokenizer.load(str(folder))
+    (tokenizer.add_special_tokens if special else tokenizer.add_tokens)(["zebra"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+  return apply
+
+
+WORDS = "embeddings.word_embeddings.weight"
+BROKEN = {
+  "no config": (lambda folder: (folder / "config.json").unlink(), r"config.json is missing"),
+  "unknown model": (_config(model_type="t5"), "'t5' of config.json is unknown; known are bert, .*modernbert"),
+  "unknown activation": (_config(hidden_act="mish"), "'mish' of config.json is unknown; known are gelu"),
+  "other sizes": (
+    _config(intermediate_size=25),
+    r"intermediate.dense.weight has shape \[24, 16\], expected \[25, 16\]",
+  ),
+  "a missing name": (_weights(lambda tensors: tensors.pop(WORDS)), f"missing {WORDS}"),
+  "a pickle": (lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"), "convert it once"),
+  "a word past the table": (_added_word(special=False), r"the token 'zebra' with the id \d+, past the \d+ rows"),
+  "a larger tokenizer": (
+    lambda folder: (
+      _config(vocab_size=30)(folder),
+      _weights(lambda t: t.update({WORDS: t[WORDS][:30].copy()}))(folder),
+    ),
+    "past the 30 rows of the embedding table",
+  ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_directory_that_cannot_be_used(copy, name):
+  change, message = BROKEN[name]
+  change(copy)
+  with pytest.raises(ValueError, match=message):
+    load(copy)
+
+
+def test_a_special_token_of_other_inputs_may_lie_past_the_table(copy):
+  _added_word(special=True)(copy)
+  assert load(copy).encode(["goal"]).shape == (1, 6)
