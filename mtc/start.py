@@ -46,11 +46,22 @@ def start_model(experiment: Experiment, workdir: Path) -> Embedder:
       )
   encoder = models.build(config, spec)
   params = encoder.init(jax.random.key(experiment.seed))
-  if backbone is not None:
-    params["backbone"] = backbone
-  if projection is not None:
-    params["projection"] = projection
-  return Embedder(encoder, params, config, spec, tokenizer, prompts=dict(experiment.prompts), max_length=longest)
+  if loaded:
+    params["backbone"] = loaded.params["backbone"]
+    if loaded.spec.dim == spec.dim and spec.dim:
+      params["projection"] = loaded.params["projection"]
+  if spec.adapter:
+    params = models.start_from_adapter(params, spec, config)
+  return Embedder(encoder, params, config, spec, tokenizer, prompts=prompts, max_length=longest)
+
+
+def _adopt(spec: models.ModelSpec, theirs: models.ModelSpec) -> models.ModelSpec:
+  """The spec with the pooling and projection of the pretrained model where it names none."""
+  if theirs.dim and theirs.dim != spec.dim:
+    instead = "a new one takes its place" if spec.dim else "the embedding has the encoder's width"
+    print(f"{spec.pretrained} projects to {theirs.dim} dimensions, model.dim={spec.dim}: {instead}", flush=True)
+  projection = theirs.projection if theirs.dim == spec.dim else "identity"
+  return replace(spec, pooling=spec.pooling or theirs.pooling, projection=spec.projection or projection)
 
 
 def _tokenizer(experiment: Experiment, directory: Path) -> Tokenizer:
