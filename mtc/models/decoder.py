@@ -109,7 +109,9 @@ class _Layer(nn.Module):
     def turned(name: str, count: int) -> jax.Array:
       states = heads(name, count)
       states = _norm(sizes, f"{name}_norm")(states) if sizes.head_norm else states
-      return rope.rotate(states.transpose(0, 2, 1, 3), position, np.float32(layer_rope.turns), layer_rope.scale)
+      return rope.rotate(
+        states.transpose(0, 2, 1, 3), position, np.array(layer_rope.turns, np.float32), layer_rope.scale
+      )
 
     def branch(name: str, outputs: jax.Array) -> jax.Array:
       return _norm(sizes, f"{name}_norm")(outputs) if sizes.branch_norm else outputs
@@ -197,18 +199,13 @@ def read(config: Config) -> Sizes:
   )
 
 
-def with_attention(config: Config, attention: str) -> Config:
+def attend(config: Config, attention: str) -> Config:
   """The config of the same weights with causal or bidirectional attention, in the words of transformers.
 
-  For Llama, Mistral and Qwen this is `is_causal`, which transformers honours since February 2026, and which older
-  releases pass over. For Gemma 3 it is `use_bidirectional_attention`, which halves the windows: `sliding_window` then
-  counts the tokens on both sides.
-
-  Args:
-    attention: causal or bidirectional; "" = as the config says.
+  For Llama, Mistral and Qwen this is `is_causal`, which transformers honours since version 5.2, of February 2026, and
+  which older ones pass over. For Gemma 3 it is `use_bidirectional_attention`, which halves the windows: its
+  `sliding_window` then counts the tokens on both sides.
   """
-  if not attention:
-    return config
   kept = {name: value for name, value in config.items() if name != "is_causal"}
   if config["model_type"] == "gemma3_text":
     return kept | {"use_bidirectional_attention": attention == "bidirectional"}
@@ -321,4 +318,5 @@ FAMILY = Family(
   table=table,
   prefixes=("model.",),
   ignored=("lm_head.", "score.", "classifier.", "qa_outputs.", "rotary_emb."),
+  attention=attend,
 )

@@ -74,8 +74,8 @@ def _yarn(turns: np.ndarray, theta: float, parameters: dict[str, Any], positions
   divided = np.clip((np.arange(len(turns), dtype=np.float32) - np.float32(low)) / span, 0, 1)
   scale = parameters.get("attention_factor")
   if scale is None:
-    parts = [parameters.get(name) for name in ("mscale", "mscale_all_dim")]
-    above, below = parts if all(parts) else (1.0, 0.0)
+    above, below = parameters.get("mscale") or 0.0, parameters.get("mscale_all_dim") or 0.0
+    above, below = (above, below) if above and below else (1.0, 0.0)
     growth = 0.1 * math.log(factor) if factor > 1 else 0.0
     scale = (above * growth + 1) / (below * growth + 1)
   return turns / np.float32(factor) * divided + turns * (1 - divided), float(scale)
