@@ -1,5 +1,7 @@
-"""A trained model as a directory that Hugging Face, sentence-transformers and `mtc.load` read."""
+"""A trained model as directories that Hugging Face, sentence-transformers, PEFT and `mtc.load` read."""
 
+from collections.abc import Iterator
+import contextlib
 import os
 from pathlib import Path
 import shutil
@@ -10,20 +12,49 @@ from mtc.embed import Embedder
 
 def write(embedder: Embedder, directory: Path) -> None:
   """Writes config, weights, tokenizer and modules; the directory appears whole or not at all."""
-  partial = directory.with_name(directory.name + ".partial")
-  shutil.rmtree(partial, ignore_errors=True)
-  partial.mkdir(parents=True)
-  params = parallel.to_host(embedder.params)
-  models.save_backbone(partial, params["backbone"], embedder.config)
-  data.tokenizer.save(embedder.tokenizer, partial, max_length=embedder.max_length)
+  with _whole(directory) as partial:
+    models.save_backbone(partial, parallel.to_host(embedder.params["backbone"]), embedder.config)
+    _write_around(embedder, partial)
+
+
+def write_adapter(embedder: Embedder, directory: Path) -> None:
+  """Writes what LoRA has learned as an adapter of `model.pretrained`, which PEFT and sentence-transformers read.
+
+  Args:
+    embedder: with its adapters, not merged.
+  """
+  spec, params = embedder.spec, parallel.to_host(embedder.params)
+  base = Path(spec.pretrained).expanduser()
+  if base.is_dir():
+    inner = models.load_sentence_transformer(base).backbone if models.is_sentence_transformer(base) else base
+    name = str(inner.absolute())
+  else:
+    name = spec.pretrained
+  with _whole(directory) as partial:
+    models.save_adapter(partial, params, spec.lora, embedder.config, name)
+    _write_around(embedder, partial)
+
+
+def _write_around(embedder: Embedder, directory: Path) -> None:
+  """The tokenizer, and the modules that follow the backbone."""
+  data.tokenizer.save(embedder.tokenizer, directory, max_length=embedder.max_length)
   models.save_sentence_transformer(
-    partial,
+    directory,
     pooling=embedder.spec.pooling or "mean",
     width=models.width(embedder.config),
-    projection=params.get("projection", {}),
+    projection=parallel.to_host(embedder.params.get("projection", {})),
     prompts=dict(embedder.prompts),
     max_length=embedder.max_length,
     activation=embedder.spec.projection or "identity",
   )
+
+
+@contextlib.contextmanager
+def _whole(directory: Path) -> Iterator[Path]:
+  """A new directory beside this one, which takes its place when the block has filled it."""
+  partial = directory.with_name(directory.name + ".partial")
+  shutil.rmtree(partial, ignore_errors=True)
+  partial.mkdir(parents=True)
+  yield partial
   shutil.rmtree(directory, ignore_errors=True)
   os.replace(partial, directory)

@@ -4,6 +4,7 @@ from mtc.models.architecture import positions, width, with_attention
 from mtc.models.encoder import Encoder, build
 from mtc.models.lora import LoraSpec, merge as merge_lora
 from mtc.models.masked_lm import Head, build_head
+from mtc.models.peft import load_adapter, save_adapter, start_from_adapter
 from mtc.models.pretrained import load_backbone, load_masked_lm, read_config, resolve, save_backbone
 from mtc.models.sentence_transformers import (
   SentenceTransformer,
@@ -22,6 +23,7 @@ __all__ = [
   "build",
   "build_head",
   "is_sentence_transformer",
+  "load_adapter",
   "load_backbone",
   "load_masked_lm",
   "load_sentence_transformer",
@@ -29,9 +31,11 @@ __all__ = [
   "positions",
   "read_config",
   "resolve",
+  "save_adapter",
   "save_backbone",
   "save_sentence_transformer",
   "scratch_config",
+  "start_from_adapter",
   "width",
-]
   "with_attention",
+]

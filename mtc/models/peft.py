@@ -1,0 +1,177 @@
+"""LoRA in and out as the directory that the library PEFT reads and writes."""
+
+import hashlib
+import json
+import pathlib
+import re
+from typing import Any
+
+from flax import traverse_util
+import numpy as np
+import safetensors.numpy
+
+from mtc.models.architecture import family
+from mtc.models.family import Config, Path
+from mtc.models.lora import LoraSpec, merge
+from mtc.models.pretrained import read_json
+from mtc.models.spec import ModelSpec
+from mtc.models.tensors import stored
+from mtc.types import PyTree
+
+_CONFIG, _TENSORS = "adapter_config.json", "adapter_model.safetensors"
+_DIGEST = "base_sha256"  # among the metadata of our tensors: names of models change, their weights do not
+# What we would have to compute otherwise -> the values that say that we need not.
+_PLAIN: dict[str, tuple[Any, ...]] = {
+  "peft_type": ("LORA",),
+  "bias": ("none", None),
+  "use_dora": (False, None),
+  "use_rslora": (False, None),
+  "fan_in_fan_out": (False, None),
+  "lora_bias": (False, None),
+  "rank_pattern": ({}, None),
+  "alpha_pattern": ({}, None),
+  "modules_to_save": ([], None),
+}
+
+
+def save_adapter(directory: str | pathlib.Path, params: PyTree, spec: LoraSpec, config: Config, base: str) -> None:
+  """Writes `params["lora"]` as an adapter; `PeftModel.from_pretrained(AutoModel, directory)` loads it.
+
+  Args:
+    params: host arrays: {"backbone": what is adapted, "lora": the adapters}.
+    base: where the adapted model is: a directory, or a name on the hub.
+  """
+  directory, flat = pathlib.Path(directory), _flat(params["lora"])
+  tensors, modules = {}, []
+  for module, path in _modules(config).items():
+    if (*path, "a") in flat:
+      modules.append(module)
+      for theirs, ours in ("lora_A", "a"), ("lora_B", "b"):
+        value = np.asarray(flat[*path, ours], np.float32).T
+        tensors[f"base_model.model.{module}.{theirs}.weight"] = np.ascontiguousarray(value)
+  settings = {
+    "peft_type": "LORA",
+    "task_type": "FEATURE_EXTRACTION",
+    "base_model_name_or_path": base,
+    "r": spec.rank,
+    "lora_alpha": spec.alpha,
+    "lora_dropout": spec.dropout,
+    "target_modules": modules,  # by their whole names: parts of them, such as "dense", would match others too
+    "bias": "none",
+    "inference_mode": True,
+  }
+  directory.mkdir(parents=True, exist_ok=True)
+  metadata = {"format": "pt", _DIGEST: _digest(params["backbone"], config)}
+  (directory / _TENSORS).write_bytes(safetensors.numpy.save(tensors, metadata))
+  (directory / _CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def load_adapter(
+  directory: str | pathlib.Path, config: Config, backbone: PyTree, base: str
+) -> tuple[LoraSpec, dict[str, Any]]:
+  """Reads an adapter, ours or one that PEFT wrote, as its spec and the tree of `params["lora"]`.
+
+  Args:
+    backbone: `params["backbone"]` of the model that it shall adapt.
+    base: that model's directory or name, which an adapter without our digest is compared by.
+
+  Raises:
+    ValueError: it is no plain LoRA, or was made for another model.
+  """
+  directory = pathlib.Path(directory)
+  settings = read_json(directory / _CONFIG)
+  for name, plain in _PLAIN.items():
+    if settings.get(name) not in plain:
+      raise ValueError(f"{directory / _CONFIG} has {name}={settings.get(name)!r}; only plain LoRA is supported")
+  rank, alpha = settings.get("r"), settings.get("lora_alpha")
+  if not isinstance(rank, int) or not isinstance(alpha, int | float) or min(rank, alpha) <= 0:
+    raise ValueError(f"{directory / _CONFIG} has r={rank!r} and lora_alpha={alpha!r}; both must be positive")
+  flat = _read_tensors(directory / _TENSORS, config, backbone, rank)
+  _check_base(directory, settings, config, backbone, base)
+  targets = tuple(dict.fromkeys(path[-2] for path in flat))
+  spec = LoraSpec(rank=rank, alpha=alpha, dropout=settings.get("lora_dropout", 0.0), targets=targets)
+  return spec, traverse_util.unflatten_dict(flat)
+
+
+def start_from_adapter(params: PyTree, spec: ModelSpec, config: Config) -> dict[str, Any]:
+  """The encoder's parameters with the adapter of the spec: as `params["lora"]`, or merged where there is no LoRA.
+
+  Raises:
+    ValueError: the adapter is for another model, or of another size than `spec.lora`.
+  """
+  found, adapter = load_adapter(spec.adapter, config, params["backbone"], spec.pretrained)
+  if not spec.lora.rank:
+    return merge({**params, "lora": adapter}, found)
+  same = _flat(adapter).keys() == _flat(params["lora"]).keys()
+  if (found.rank, found.alpha, same) != (spec.lora.rank, spec.lora.alpha, True):
+    raise ValueError(
+      f"model.adapter={spec.adapter!r} has rank {found.rank}, alpha {found.alpha:g} and targets {found.targets}, "
+      "unlike model.lora; set it to the same, or set model.lora.rank=0 to start from the merged weights"
+    )
+  return {**params, "lora": adapter}
+
+
+def _modules(config: Config) -> dict[str, Path]:
+  """Hugging Face's name of each dense layer -> our path to it."""
+  table = family(config).table(config)
+  return {name.removesuffix(".weight"): path[:-1] for name, (path, _) in table.items() if path[-1] == "kernel"}
+
+
+def _read_tensors(path: pathlib.Path, config: Config, backbone: PyTree, rank: int) -> dict[Path, np.ndarray]:
+  architecture, modules = family(config), _modules(config)
+  kernels = {p[:-1]: leaf.shape for p, leaf in _flat(backbone).items() if p[-1] == "kernel"}
+  flat: dict[Path, np.ndarray] = {}
+  problems = []
+  for tensor in stored(path):
+    name = tensor.name.removeprefix("base_model.model.")
+    for prefix in architecture.prefixes:
+      name = name.removeprefix(prefix)
+    if name.startswith(architecture.ignored):
+      continue  # it adapts a head, which an embedder has no use for
+    parts = re.fullmatch(r"(.+)\.lora_([AB])\.weight", name)
+    if not parts or parts[1] not in modules:
+      problems.append(f"it has {tensor.name}, which the model has not")
+      continue
+    ours = modules[parts[1]]
+    width, features = kernels[ours]
+    expected = (rank, width) if parts[2] == "A" else (features, rank)
+    if tensor.shape != expected or not tensor.floating:
+      problems.append(f"{tensor.name} is {tensor.dtype} {list(tensor.shape)}, expected floats {list(expected)}")
+      continue
+    flat[*ours, parts[2].lower()] = tensor.read(transposed=True)
+  problems += [f"{'/'.join(p[:-1])} has one matrix of two" for p in flat if (*p[:-1], "ab"[p[-1] == "a"]) not in flat]
+  if problems or not flat:
+    shown = "; ".join(problems[:3]) or "it has no tensor for it"
+    more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+    raise ValueError(f"{path} does not fit this model: {shown}{more}; use it with the model that it was made for")
+  return flat
+
+
+def _check_base(directory: pathlib.Path, settings: dict, config: Config, backbone: PyTree, base: str) -> None:
+  theirs = settings.get("base_model_name_or_path") or ""
+  with safetensors.safe_open(directory / _TENSORS, framework="numpy") as file:
+    digest = (file.metadata() or {}).get(_DIGEST)
+  if digest:
+    if digest != _digest(backbone, config):
+      raise ValueError(
+        f"the adapter {directory} was made for other weights ({theirs}) than those of {base}; start there"
+      )
+  elif theirs and pathlib.PurePath(theirs).name != pathlib.Path(base).expanduser().resolve().name:
+    raise ValueError(
+      f"the adapter {directory} was made for {theirs!r}, not for {base!r}; set model.pretrained to it, or, if both are "
+      f"the same model, base_model_name_or_path in {directory / _CONFIG} to {base!r}"
+    )
+
+
+def _digest(backbone: PyTree, config: Config) -> str:
+  """SHA-256 of the weights, in the order of Hugging Face's names."""
+  flat, digest = _flat(backbone), hashlib.sha256()
+  for name, (path, _) in sorted(family(config).table(config).items()):
+    digest.update(name.encode())
+    digest.update(np.ascontiguousarray(flat[path], np.float32).data)
+  return digest.hexdigest()
+
+
+def _flat(tree: PyTree) -> dict[Path, Any]:
+  flat: Any = traverse_util.flatten_dict(tree)
+  return flat
