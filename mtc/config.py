@@ -37,6 +37,8 @@ class Task:
   label_exponent: float = 1.0  # 1: every anchor once an epoch; below 1: labels by size ** exponent; 0: all labels alike
   anchor_role: str = ""  # the name of its prompt in Experiment.prompts; "" = query for Pairs, else document
   positive_role: str = "document"
+  teacher: tuple[data.Vectors, ...] = ()  # a vector of each of its texts, for losses that learn from a teacher
+  teacher_dim: int = 0  # give the teacher's vectors along so many of their principal axes; 0 = as they are
 
   def roles(self) -> tuple[str, str]:
     """The roles of anchor and positive (and negatives)."""
@@ -128,6 +130,14 @@ class Experiment:
       task.loss.validate(self.model.dim)
     except ValueError as error:
       raise ValueError(f"loss of task {name!r}: {error}") from None
+    needed = task.loss.teacher_dim(self.model.dim or 1) > 0
+    if needed and not task.teacher:
+      raise ValueError(
+        f"loss of task {name!r} learns from a teacher, and the task has none; name a vector of each text, "
+        'as in teacher=(Vectors("posts.jsonl"),)'
+      )
+    if task.teacher and not needed:
+      raise ValueError(f"teacher of task {name!r} is of no use to its loss; use a distillation or InfoNCE(guide=...)")
 
 
 def to_dict(value: Any) -> Any:

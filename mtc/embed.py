@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 import tqdm
 
 from mtc import cli, data, models, parallel, records
+from mtc.data import read_texts
 from mtc.step import embed as embed_tokens
 from mtc.types import PyTree, Tokens
 
@@ -247,34 +248,6 @@ def embed_file(
   os.replace(partial, output)
   progress.unlink()
   return count
-
-
-def read_texts(path: Path, field_name: str) -> Iterator[str]:
-  """The texts of a file, in order: a field of JSONL (also .gz) or Parquet, or the lines of a .txt.
-
-  Raises:
-    ValueError: the file is of another kind, or a row has no such text; names file, line and reason.
-  """
-  if not path.is_file():
-    raise FileNotFoundError(f"--input {path} is not a file")
-  files = {"all": path.name}
-  if path.suffix == ".txt":
-    with open(path, encoding="utf-8") as lines:
-      yield from (line.rstrip("\r\n") for line in lines)
-    return
-  if path.suffix == ".parquet":
-    source = data.Parquet(str(path.parent), files)
-  elif path.name.endswith((".jsonl", ".jsonl.gz")):
-    source = data.Jsonl(str(path.parent), files)
-  else:
-    raise ValueError(f"--input {path} is of an unknown kind; use .jsonl, .jsonl.gz, .parquet or .txt")
-  for place, row in source.rows("all"):
-    text = row.get(field_name)
-    if not isinstance(text, str):
-      raise ValueError(
-        f"{place}: no text in field {field_name!r}; the row has {', '.join(map(repr, row)) or 'no field'}; see --field"
-      )
-    yield text
 
 
 def _blocks(texts: Iterator[str]) -> Iterator[tuple[int, list[str]]]:

@@ -8,6 +8,8 @@ from mtc.data.pipeline import make_input
 from mtc.data.prepared import Prepared
 from mtc.data.sampling import Mixing, Sampler
 from mtc.data.sources import BadRow, Beir, Builtin, Folder, InMemory, Jsonl, Parquet, Rows, Source, Tfds
+from mtc.data.teacher import Teacher, Vectors
+from mtc.data.texts import read_texts
 from mtc.data.tokens import prepare
 
 __all__ = [
@@ -29,12 +31,15 @@ __all__ = [
   "Sampler",
   "Scored",
   "Source",
+  "Teacher",
   "Tfds",
   "Translations",
+  "Vectors",
   "best_fit",
   "make_input",
   "prepare",
   "read",
+  "read_texts",
   "tokenizer",
   "user_cache",
 ]

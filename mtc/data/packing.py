@@ -154,7 +154,9 @@ def pack(
     ids[where] = tasks[name].tokens[source]
     segments[where] = np.repeat(segment[:, places][there], n)
     positions[where] = within
-    batches[name] = _batch(draw, examples, slot[:, places].reshape(*examples.shape, -1))
+    teacher = tasks[name].teacher
+    vectors = None if teacher is None else teacher(crowd.text[local, places].reshape(*examples.shape, -1))
+    batches[name] = _batch(draw, examples, slot[:, places].reshape(*examples.shape, -1), vectors)
   tokens = Tokens(ids.reshape(shape), segments.reshape(shape), positions.reshape(shape), slots=plan.slots)
   return Step(tokens=tokens, tasks=batches)
 
@@ -262,7 +264,7 @@ def _texts(draw: Draw) -> np.ndarray:
   return pair if draw.negatives is None else np.concatenate([pair, draw.negatives], 1)
 
 
-def _batch(draw: Draw, examples: np.ndarray, slot: np.ndarray) -> Batch:
+def _batch(draw: Draw, examples: np.ndarray, slot: np.ndarray, teacher: np.ndarray | None) -> Batch:
   """One task's examples `[devices, examples]`; fillers have slot 0, no keys and no weight."""
   real = examples >= 0
 
@@ -277,6 +279,7 @@ def _batch(draw: Draw, examples: np.ndarray, slot: np.ndarray) -> Batch:
     negative_keys=None if draw.negative_keys is None else hashes(draw.negative_keys),
     score=None if draw.score is None else np.where(real, draw.score[examples], 0).astype(np.float32),
     weight=real.astype(np.float32),
+    teacher=teacher,
   )
 
 

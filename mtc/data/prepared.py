@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mtc.data.teacher import TextVectors
+
 
 class Prepared(NamedTuple):
   """One task's tokenised examples of one split; the arrays are memory-mapped and read-only.
@@ -23,6 +25,7 @@ class Prepared(NamedTuple):
     keys: i32[N, m], hashes >= 0 of what must not be two different examples of one batch (texts, ids, labels),
       -1 = none. For a grouped kind they are those of the example alone: the sampler unites anchor's and positive's.
     text_keys: i32[T], hash >= 0 of each text without its prompt: a text has one key whatever its role.
+    teacher: a teacher's vectors of the T texts, or None.
     report: what was read: rows, skipped rows by reason, truncated texts, tokens, mean length.
   """
 
@@ -37,3 +40,4 @@ class Prepared(NamedTuple):
   keys: np.ndarray
   text_keys: np.ndarray
   report: dict[str, Any]
+  teacher: TextVectors | None = None

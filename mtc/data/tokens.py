@@ -17,10 +17,11 @@ from mtc.data import cache, tokenizer as tokenizers_
 from mtc.data.examples import Kind, read
 from mtc.data.prepared import Prepared
 from mtc.data.sources import Rows
+from mtc.data.teacher import Teacher
 
 _FORMAT = 1  # raise it whenever the same input would give other files
 _BLOCK = 8192  # texts tokenised at a time: the most that is held as text
-_ARRAYS = tuple(name for name in Prepared._fields if name != "report")
+_ARRAYS = tuple(name for name in Prepared._fields if name not in ("report", "teacher"))
 
 
 def prepare(
@@ -33,6 +34,7 @@ def prepare(
   prompts: Mapping[str, str],
   cache_dir: str | Path,
   on_bad_row: str = "stop",
+  teacher: Teacher | None = None,
   progress: bool = True,
 ) -> Prepared:
   """The tokenised examples of a split: made if they are not in `cache_dir` yet, and opened memory-mapped.
@@ -46,11 +48,13 @@ def prepare(
     prompts: what is put before the texts of each role: `anchor`, and `positive` (for negatives too).
     cache_dir: holds one directory per fingerprint of content, tokenizer and everything above.
     on_bad_row: "stop" or "skip", see `read`.
+    teacher: has a vector of each text; None = there is no teacher.
     progress: show a line while tokenising.
 
   Raises:
     BadRow: a row that cannot be used, unless they are skipped.
-    ValueError: no row, negatives that no row has, or prompts that do not fit the kind of task.
+    ValueError: no row, negatives that no row has, prompts that do not fit the kind of task, or texts without a
+      teacher's vector.
   """
   unknown = set(prompts) - {"anchor", "positive"}
   if unknown:
@@ -70,10 +74,12 @@ def prepare(
     "kind": [type(examples).__name__, _fields(examples)],
     "on_bad_row": on_bad_row,
   }
+  if teacher is not None:
+    what["teacher"] = teacher.fingerprint()
   name = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
 
   def make(directory: Path) -> None:
-    writer = _Writer(directory, tokenizer, max_length, prompts, examples)
+    writer = _Writer(directory, tokenizer, max_length, prompts, examples, teacher)
     bar = tqdm(desc=f"tokens of {split}", unit=" texts", disable=not progress, leave=False)
     skipped: Counter[str] = Counter()
     with bar, open(directory / "tokens.npy", "wb") as file:
@@ -86,13 +92,23 @@ def prepare(
       _write_header(file, writer.offsets[-1])
     writer.finish(f"{source!r:.200} split {split!r}", skipped, what)
 
-  return cache.find_or_make(Path(cache_dir) / name, _open, make)
+  prepared = cache.find_or_make(Path(cache_dir) / name, _open, make)
+  return prepared if teacher is None else prepared._replace(teacher=teacher.of(Path(cache_dir) / name))
 
 
 class _Writer:
   """Collects the examples of a split; what grows with them is numbers, never text."""
 
-  def __init__(self, directory: Path, tokenizer: Tokenizer, max_length: int, prompts: Mapping[str, str], kind: Kind):
+  def __init__(
+    self,
+    directory: Path,
+    tokenizer: Tokenizer,
+    max_length: int,
+    prompts: Mapping[str, str],
+    kind: Kind,
+    teacher: Teacher | None,
+  ):
+    self.teacher, self.teacher_rows = teacher, array("q")
     self.directory, self.tokenizer, self.max_length, self.kind = directory, tokenizer, max_length, kind
     self.prompts = {role: (prompts.get(role, ""), _hash("prompt", prompts.get(role, ""))) for role in _ROLES}
     self.waiting: list[str] = []  # texts with prompts that have an index and no tokens yet
@@ -165,6 +181,8 @@ class _Writer:
       arrays["score"] = np.asarray(self.score)
     for array_name, values in arrays.items():
       np.save(self.directory / f"{array_name}.npy", values)
+    if self.teacher is not None:
+      self.teacher.write(self.directory, self.teacher_rows)
     report = {
       "rows": count + sum(skipped.values()),
       "examples": count,
@@ -188,6 +206,8 @@ class _Writer:
     if index == len(self.text_keys):
       self.text_keys.append(_key(hashed))
       self.waiting.append(prompt + text)
+      if self.teacher is not None:
+        self.teacher_rows.append(self.teacher.row(text))
     return index
 
   def _label(self, label: str) -> int:

@@ -86,11 +86,16 @@ def meet(rows: Rows, columns: Columns) -> Array:
 
 def cosines(rows: Rows, columns: Columns) -> Array:
   """float[rows, columns], of unit vectors."""
-  return products(rows.vectors, columns.vectors)
+  return _products(rows.vectors, columns.vectors)
 
 
-def products(a: Array, b: Array) -> Array:
-  """The inner products float[rows, columns] of vectors `[rows, dim]` and `[columns, dim]`."""
+def teacher_cosines(rows: Array, columns: Columns) -> Array:
+  """float[rows, columns], of a teacher's unit vectors float[rows, k] and those of the columns."""
+  assert columns.teacher is not None  # the losses ask for a teacher before
+  return _products(full_precision(rows), full_precision(columns.teacher))
+
+
+def _products(a: Array, b: Array) -> Array:
   # What TPU and GPU multiply in by default is not float32: divided by a temperature, its error is one of the loss.
   return jnp.matmul(a, b.T, precision=lax.Precision.HIGHEST)
 

@@ -27,11 +27,13 @@ class CoSENT:
 
   scale: float = 20.0
 
-  needs_teacher = False
-
   def validate(self, dim: int) -> None:
     """Raises ValueError for a field that cannot be right."""
     require_positive("CoSENT", "scale", self.scale)
+
+  def teacher_dim(self, dim: int) -> int:
+    """No teacher is needed."""
+    return 0
 
   def init(self) -> dict[str, Array]:
     """Nothing is learnt."""

@@ -26,10 +26,12 @@ class EmbeddingDistillation:
   cosine; for unit vectors its squared error is `2 / dim` times that.
   """
 
-  needs_teacher = True
-
   def validate(self, dim: int) -> None:
     """There is no field to be wrong."""
+
+  def teacher_dim(self, dim: int) -> int:
+    """As many dimensions as the embeddings have."""
+    return dim
 
   def init(self) -> dict[str, Array]:
     """Nothing is learnt."""
@@ -74,14 +76,16 @@ class SimilarityDistillation:
   teacher_temperature: float = 0.0  # 0 = as `temperature`
   block: int = 0  # columns of the logit matrix that are in memory at a time; 0 = all
 
-  needs_teacher = True
-
   def validate(self, dim: int) -> None:
     """Raises ValueError for a field that cannot be right."""
     require_positive("SimilarityDistillation", "temperature", self.temperature)
     if self.teacher_temperature:
       require_positive("SimilarityDistillation", "teacher_temperature", self.teacher_temperature)
     require_block("SimilarityDistillation", self.block)
+
+  def teacher_dim(self, dim: int) -> int:
+    """Any number of dimensions will do."""
+    return 1
 
   def init(self) -> dict[str, Array]:
     """Nothing is learnt."""
@@ -95,7 +99,7 @@ class SimilarityDistillation:
     def summarise(columns: cols.Columns) -> tuple[Array, Array, Array]:
       """Of a block, each `[rows]`: both log-sum-exps, and the mean difference of the logits as the teacher weighs."""
       student = jnp.where(columns.real, cols.cosines(rows, columns) / self.temperature, _ABSENT)
-      likeness = cols.products(guide, columns.teacher) / (self.teacher_temperature or self.temperature)
+      likeness = cols.teacher_cosines(guide, columns) / (self.teacher_temperature or self.temperature)
       teacher = jnp.where(columns.real, likeness, _ABSENT)
       weight = jax.nn.softmax(teacher, axis=1)
       difference = jnp.sum(weight * (teacher - student), axis=1)  # 0 where absent: both have the same logit

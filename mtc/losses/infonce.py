@@ -58,11 +58,6 @@ class InfoNCE:
   guide: str = ""  # absolute | relative: how far below the positive the margin begins, for a teacher; "" = no guide
   guide_margin: float = 0.0
 
-  @property
-  def needs_teacher(self) -> bool:
-    """For a guide."""
-    return bool(self.guide)
-
   def validate(self, dim: int) -> None:
     """Raises ValueError for a field that cannot be right."""
     require_positive("InfoNCE", "temperature", self.temperature)
@@ -91,6 +86,10 @@ class InfoNCE:
       raise ValueError(f"guide_margin={self.guide_margin} of InfoNCE is not in [0, 1); 0.05 leaves out a little more")
     if self.guide_margin and not self.guide:
       raise ValueError(f"guide_margin={self.guide_margin} of InfoNCE has no guide; use guide='absolute' or 'relative'")
+
+  def teacher_dim(self, dim: int) -> int:
+    """A guide may have any number of dimensions."""
+    return int(bool(self.guide))
 
   def init(self) -> dict[str, Array]:
     """`log_scale = log(1 / temperature)` when the temperature is learnt."""
@@ -147,7 +146,8 @@ class InfoNCE:
 
   def _alike(self, local: Embeddings, row_side: str, columns: cols.Columns) -> Array:
     """bool[rows, columns]: to the teacher the column is too similar to the row to be its negative."""
+    assert local.teacher is not None
     anchor, positive = local.teacher[:, 0], local.teacher[:, 1]
     threshold = jnp.sum(anchor * positive, axis=-1)
     threshold -= self.guide_margin * (jnp.abs(threshold) if self.guide == "relative" else 1)
-    return cols.products(anchor if row_side == "query" else positive, columns.teacher) > threshold[:, None]
+    return cols.teacher_cosines(anchor if row_side == "query" else positive, columns) > threshold[:, None]

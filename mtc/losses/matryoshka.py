@@ -26,11 +26,6 @@ class Matryoshka:
   dims: tuple[int, ...] = ()  # name the full dimension too, or it is not trained
   weights: tuple[float, ...] = ()  # one for each of dims; () = 1 for each
 
-  @property
-  def needs_teacher(self) -> bool:
-    """As the inner loss does."""
-    return self.loss.needs_teacher
-
   def validate(self, dim: int) -> None:
     """Raises ValueError for a field that cannot be right, for dims over `dim`, and for what the inner loss refuses."""
     if not self.dims:
@@ -46,6 +41,10 @@ class Matryoshka:
       raise ValueError(f"weights={self.weights} of Matryoshka are not all positive; leave out a dimension instead")
     for size in self.dims:
       self.loss.validate(size)
+
+  def teacher_dim(self, dim: int) -> int:
+    """What the inner loss needs for the largest of dims."""
+    return self.loss.teacher_dim(max(self.dims))
 
   def init(self) -> dict[str, Array]:
     """The scalars of the inner loss."""

@@ -8,17 +8,16 @@ from mtc.types import Array, Embeddings
 class Loss(Protocol):
   """A plain dataclass whose fields say how examples are scored. It knows neither the model nor the devices."""
 
-  @property
-  def needs_teacher(self) -> bool:
-    """Whether the examples must come with a teacher's vectors."""
-    ...
-
   def init(self) -> dict[str, Array]:
     """The learnable scalars, f32[], by name; {} when there are none."""
     ...
 
   def validate(self, dim: int) -> None:
     """Raises ValueError for the first field that cannot be right for embeddings of `dim` dimensions."""
+    ...
+
+  def teacher_dim(self, dim: int) -> int:
+    """The fewest dimensions that a teacher's vectors may have for embeddings of `dim`; 0 = no teacher is needed."""
     ...
 
   def __call__(self, scalars: dict[str, Array], local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array:

@@ -21,14 +21,16 @@ class CosineRegression:
 
   score_range: tuple[float, float] = (0.0, 1.0)  # the scores of which the cosines should be 0 and 1
 
-  needs_teacher = False
-
   def validate(self, dim: int) -> None:
     """Raises ValueError for a field that cannot be right."""
     if len(self.score_range) != 2 or not all(math.isfinite(s) for s in self.score_range):
       raise ValueError(f"score_range={self.score_range} of CosineRegression is not two numbers; use e.g. (0, 5)")
     if not self.score_range[0] < self.score_range[1]:
       raise ValueError(f"score_range={self.score_range} of CosineRegression does not rise; put the lower score first")
+
+  def teacher_dim(self, dim: int) -> int:
+    """No teacher is needed."""
+    return 0
 
   def init(self) -> dict[str, Array]:
     """Nothing is learnt."""

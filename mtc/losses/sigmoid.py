@@ -30,14 +30,16 @@ class Sigmoid:
   multi_positive: bool = False  # columns that share a key: True = positives, False = left out
   block: int = 0  # columns of the logit matrix that are in memory at a time; 0 = all
 
-  needs_teacher = False
-
   def validate(self, dim: int) -> None:
     """Raises ValueError for a field that cannot be right."""
     require_positive("Sigmoid", "temperature", self.temperature)
     require_block("Sigmoid", self.block)
     if not math.isfinite(self.bias):
       raise ValueError(f"bias={self.bias} of Sigmoid is not a number; -10 is usual")
+
+  def teacher_dim(self, dim: int) -> int:
+    """No teacher is needed."""
+    return 0
 
   def init(self) -> dict[str, Array]:
     """`log_scale = log(1 / temperature)` and `bias`, when they are learnt."""
