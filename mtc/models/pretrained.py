@@ -18,6 +18,7 @@ from mtc.models.spec import ModelSpec
 from mtc.models.tensors import Stored, stored, write
 from mtc.types import PyTree
 
+_BUFFER = ".rotary_emb.inv_freq"  # of every layer, in checkpoints of the first Llama models
 _CONVERT = (
   'convert it once, where torch is installed: python -c "from transformers import AutoModel; '
   "AutoModel.from_pretrained('IN').save_pretrained('OUT')\""
@@ -137,7 +138,7 @@ def _load(
   for tensor in _tensors(directory):
     name, known = tensor.name, _rename(tensor.name, config)
     if known not in table:
-      if ignore is None or known.startswith(ignore):
+      if ignore is None or known.startswith(ignore) or known.endswith(_BUFFER):
         ignored.append(name)
       else:
         problems.append(f"extra {name}")
