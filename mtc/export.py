@@ -6,12 +6,20 @@ import os
 from pathlib import Path
 import shutil
 
+from absl import logging
+
 from mtc import data, models, parallel
 from mtc.embed import Embedder
 
 
 def write(embedder: Embedder, directory: Path) -> None:
   """Writes config, weights, tokenizer and modules; the directory appears whole or not at all."""
+  if embedder.config.get("is_causal") is False:
+    logging.warning(
+      "%s is a decoder with bidirectional attention (is_causal=false in its config.json): transformers before 5.2, and "
+      "tools that pass over this entry, read it as causal and give other vectors",
+      directory,
+    )
   with _whole(directory) as partial:
     models.save_backbone(partial, parallel.to_host(embedder.params["backbone"]), embedder.config)
     _write_around(embedder, partial)
