@@ -15,7 +15,7 @@ ORDER = (
   {"config"},
   {"step", "checkpoint", "records", "cli"},
   {"embed"},
-  {"export", "evaluate", "start", "__init__"},
+  {"export", "evaluate", "mine", "card", "start", "__init__"},
   {"train"},
   {"main", "transfer", "pretrain"},
 )
