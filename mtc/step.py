@@ -153,6 +153,11 @@ def make_step(
   return parallel.across_devices(step)
 
 
+def init_params(encoder_params: PyTree, tasks: Mapping[str, Task]) -> PyTree:
+  """The parameters before the first step: the encoder's, and the scalars of the losses."""
+  return {"encoder": encoder_params, "tasks": {name: task.loss.init() for name, task in tasks.items()}}
+
+
 def init_state(
   encoder_params: PyTree,
   tasks: Mapping[str, Task],
@@ -160,7 +165,7 @@ def init_state(
   freeze: Sequence[str] = (),
 ) -> TrainState:
   """The state before the first step; the optimizer's part is of what is trained only, see `optim.split`."""
-  params = {"encoder": encoder_params, "tasks": {name: task.loss.init() for name, task in tasks.items()}}
+  params = init_params(encoder_params, tasks)
   opt_state = optimizer.init(optim.split(params, freeze)[0])
   state = TrainState(step=jnp.int32(0), skipped=jnp.int32(0), params=params, opt_state=opt_state)
   return parallel.to_host(state)  # copies: the first step donates its state, and the parameters are somebody else's

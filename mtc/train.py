@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import math
 import os
 from pathlib import Path
@@ -10,7 +10,6 @@ import signal
 import sys
 import time
 
-import jax
 import numpy as np
 import tqdm
 
@@ -54,6 +53,7 @@ def prepare(experiment: Experiment, workdir: Path, command: Sequence[str] = ()) 
       f"there is {', '.join(tables['validation'])}"
     )
   model = start_model(experiment, workdir)
+  counts = optim.count(step_lib.init_params(model.params, experiment.tasks), experiment.optim.freeze)
   prepared = {}
   for name, task in experiment.tasks.items():
     anchor, positive = task.roles()
@@ -80,7 +80,7 @@ def prepare(experiment: Experiment, workdir: Path, command: Sequence[str] = ()) 
   records.check_data(workdir, reports)
   if parallel.is_main_process():
     records.write_run(workdir, experiment, reports, command)
-  return _Run(experiment, workdir, model, reports, sampler, packer, tables["test"], tables["validation"])
+  return _Run(experiment, workdir, model, counts, reports, sampler, packer, tables["test"], tables["validation"])
 
 
 @dataclass
@@ -88,6 +88,7 @@ class _Run:
   experiment: Experiment
   workdir: Path
   model: Embedder  # untrained
+  counts: optim.Counts
   reports: dict[str, dict]
   sampler: data.Sampler
   packer: data.Packer
@@ -96,33 +97,32 @@ class _Run:
 
   def __call__(self) -> int:
     """Trains to the end, or to `stop_after`, or to a signal; returns the exit code."""
-    experiment, workdir = self.experiment, self.workdir
+    experiment = self.experiment
     optimizer = optim.make_optimizer(experiment.optim, experiment.steps)
-    state, first = step_lib.init_state(self.model.params, experiment.tasks, optimizer), 0
-    with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
-      restored = checkpoints.restore(state)
-      if restored is not None:
-        state, first = restored
-      state = parallel.replicate(state)
-      print(self._introduction(first), flush=True)
-      untrained = self.model.inference(self.model.params)
-      before = evaluate.before(workdir / "before.json", untrained.encode, self.tables, experiment.evaluations)
-      with contextlib.closing(records.Metrics(workdir, first, parallel.is_main_process())) as writer:
-        state, reached, stopped = self._steps(state, first, optimizer, checkpoints, writer)
-      if stopped:
-        print(
-          f"{signal.Signals(stopped).name}: saved at step {reached} of {experiment.steps}; "
-          "the same command goes on from there"
-        )
-        return STOPPED[signal.Signals(stopped)]
-      if reached < experiment.steps:
-        print(
-          f"stopped at step {reached} of {experiment.steps}, as stop_after says; the same command without it goes on"
-        )
-        return 0
-      if parallel.is_main_process():
-        self._finish(state, checkpoints, before)
-      return 0
+    state = step_lib.init_state(self.model.params, experiment.tasks, optimizer, experiment.optim.freeze)
+    train_step = step_lib.make_train_step(
+      self.model.encoder,
+      experiment.tasks,
+      optimizer,
+      experiment.seed,
+      self.packer.rows_per_chunk,
+      experiment.optim.freeze,
+    )
+    ended = loop.run(experiment, self.workdir, state, train_step, self.packer.step, self._begin, self._validate)
+    if ended.finished and parallel.is_main_process():
+      self._finish(ended)
+    return ended.code
+
+  def _begin(self, first: int) -> None:
+    print(self._introduction(first), flush=True)
+    self._before()
+
+  def _before(self) -> dict:
+    """The scores of the untrained model and of TF-IDF: measured once, then read."""
+    untrained = self.model.inference(self.model.params)
+    return evaluate.before(
+      self.workdir / "before.json", untrained.encode, self.tables, self.experiment.evaluations
+    )
 
   def _introduction(self, first: int) -> str:
     lines = [
@@ -136,8 +136,11 @@ class _Run:
         f"{name:18} {report['examples']:9,} {report['texts']:9,} {report['mean_length']:11.1f} "
         f"{report['truncated']:6,} {skipped:7,} {task.batch_size:6} {mix[name].epochs:7.2f}"
       )
-    count = sum(leaf.size for leaf in jax.tree.leaves(self.model.params))
-    lines.append(f"{count / 1e6:.2f} M parameters on {parallel.describe()}; a device's grids:")
+    counts = self.counts
+    lines.append(
+      f"{counts.total / 1e6:.2f} M parameters, {counts.trained / 1e6:.2f} M of them trained: "
+      f"{counts.state_bytes / 2**20:,.0f} MiB on each device of {parallel.describe()}, and activations; its grids:"
+    )
     for names, plan in self.packer.plans.items():
       lines.append(
         f"  {', '.join(names)}: {' or '.join(map(str, plan.rows))} rows of {plan.length} tokens, "
@@ -146,46 +149,6 @@ class _Run:
     if first:
       lines.append(f"going on from step {first} of {self.experiment.steps}")
     return "\n".join(lines)
-
-  def _steps(
-    self, state, first: int, optimizer, checkpoints: Checkpoints, writer: records.Metrics
-  ) -> tuple[TrainState, int, int]:
-    """Runs the steps from `first` on; returns the state, the steps taken, and the signal that ended it or 0."""
-    experiment = self.experiment
-    end = max(min(experiment.stop_after or experiment.steps, experiment.steps), first)
-    train_step = step_lib.make_train_step(
-      self.model.encoder, experiment.tasks, optimizer, experiment.seed, self.packer.rows_per_chunk
-    )
-    schedule = optim.make_schedule(experiment.optim, experiment.steps)
-    watch = _Watch(experiment)
-    taken = saved = first
-    bar = tqdm.tqdm(
-      total=experiment.steps, initial=first, unit="step", disable=not parallel.is_main_process(), mininterval=0.5
-    )
-    steps = data.make_input(self.packer.step, first, end, experiment.input)
-    with _signals() as stopped, contextlib.closing(steps), contextlib.closing(bar):
-      while taken < end and not stopped:
-        waiting = time.perf_counter()
-        _, batch = next(steps)
-        watch.made(batch, time.perf_counter() - waiting)
-        state, metrics = train_step(state, batch)
-        taken += 1
-        watch.sent(taken, metrics)
-        bar.update()
-        if taken % experiment.log_every == 0 or taken == end:
-          row = watch.row() | {"learning_rate": float(np.asarray(schedule(taken - 1)))}
-          writer.write(taken, row)
-          bar.set_postfix_str(f"loss {row['loss']:.3f}, {row['tokens_per_second']:,.0f} tokens/s", refresh=False)
-        if taken % experiment.checkpoint_every == 0 or taken == end:
-          watch.check()
-          checkpoints.save(parallel.to_host(state), taken, self._validate(state, taken, saved, writer))
-          saved = taken
-          watch.restart()
-      if saved < taken:  # a signal came between two checkpoints
-        watch.check()
-        checkpoints.save(parallel.to_host(state), taken)
-      checkpoints.wait()
-    return state, taken, stopped[0] if stopped else 0
 
   def _validate(self, state: TrainState, taken: int, saved: int, writer: records.Metrics) -> float | None:
     """Scores the validation splits where one is due; returns what the best checkpoint is chosen by."""
@@ -202,126 +165,20 @@ class _Run:
       raise ValueError(f"best_metric={experiment.best_metric!r} was not measured; there is {', '.join(scores)}")
     return scores[experiment.best_metric]
 
-  def _finish(self, state: TrainState, checkpoints: Checkpoints, before: dict) -> None:
+  def _finish(self, ended: loop.Ended) -> None:
     """Exports the last weights, scores exactly these, and says where everything is."""
     workdir = self.workdir
-    embedder = self.model.inference(parallel.to_host(state.params["encoder"]))
+    params = parallel.to_host(state.params["encoder"])
+    embedder = self.model.inference(params)
     scores = evaluate.score(embedder.encode, self.tables, self.experiment.evaluations)
     export.write(embedder, workdir / "export")
+    if "lora" in params:
+      export.write_adapter(replace(self.model, params=params), workdir / "adapter")
     records.write_json(workdir / "evaluation.json", {"scores": scores})  # last: with it the run is finished
     print(evaluate.report({"TF-IDF": before["tfidf"], "before": before["untrained"], "after": scores}))
     print(evaluate.neighbours(embedder.encode, self.tables, self.experiment.examples_shown))
     best = checkpoints.best_step()
     print(_where(workdir) + ("" if best is None else f"\n  best on validation: the checkpoint of step {best}"))
-
-
-class _Watch:
-  """What the loop has seen since the last logged line, and whether the steps stay finite."""
-
-  def __init__(self, experiment: Experiment):
-    self._experiment = experiment
-    self._sent: list[tuple[int, dict]] = []  # steps whose metrics were not read yet: one, or two for a moment
-    self._skipped = 0
-    self.restart()
-
-  def restart(self) -> None:
-    """Begins to count anew: what was evaluated or saved meanwhile is no part of the step's speed."""
-    self._began = time.perf_counter()
-    self._waited = 0.0
-    self._real = self._grid = self._examples = self._steps = 0
-
-  def made(self, batch: Step, waited: float) -> None:
-    """A batch has come from the input, after so many seconds.
-
-    They count as waiting only if the devices had nothing left to do when it came; at most, then: they may have become
-    idle meanwhile.
-    """
-    if not self._sent or self._sent[-1][1]["loss"].is_ready():
-      self._waited += waited
-    self._real += int(np.count_nonzero(batch.tokens.segment))
-    self._grid += batch.tokens.segment.size
-    self._examples += sum(int(task.weight.sum()) for task in batch.tasks.values())
-    self._steps += 1
-
-  def sent(self, step: int, metrics: dict) -> None:
-    """A step was sent to the devices; the one before it is checked meanwhile, so that they never wait for the host."""
-    before, self._sent = self._sent, [(step, metrics)]
-    self._check(before)
-
-  def check(self) -> None:
-    """Waits for the last step and checks it."""
-    before, self._sent = self._sent, []
-    self._check(before)
-
-  def row(self) -> dict[str, float]:
-    """The line of metrics.jsonl for the last step. Waits for it: the time is that of whole steps."""
-    metrics = {name: float(value) for name, value in parallel.to_host(self._sent[-1][1]).items() if name != "finite"}
-    self.check()
-    seconds = time.perf_counter() - self._began
-    whole = parallel.device_count() / len(parallel.local_devices())
-    row = metrics | {
-      "tokens_per_second": self._real * whole / seconds,
-      "examples_per_second": self._examples * whole / seconds,
-      "seconds_per_step": seconds / self._steps,
-      "padding": 1 - self._real / self._grid,
-      "input_wait": self._waited / seconds,
-    }
-    self.restart()
-    return row
-
-  def _check(self, sent: list[tuple[int, dict]]) -> None:
-    for step, metrics in sent:
-      if float(parallel.to_host(metrics["finite"])):
-        continue
-      losses = {
-        name.removesuffix("/loss"): float(value)
-        for name, value in parallel.to_host(metrics).items()
-        if name.endswith("/loss")
-      }
-      bad = [name for name, value in losses.items() if not math.isfinite(value)]
-      what = f"the loss of {' and '.join(bad)}" if bad else "the gradient"
-      message = f"{what} is not finite at step {step}; its update was not applied"
-      self._skipped += 1
-      if self._experiment.on_nonfinite == "stop":
-        raise FloatingPointError(
-          f"{message}. Lower optim.learning_rate, or pass over such steps with on_nonfinite=skip"
-        )
-      if self._skipped > (limit := self._experiment.nonfinite_limit):
-        raise FloatingPointError(
-          f"{message}, and nonfinite_limit={limit} such steps were skipped before. Lower optim.learning_rate"
-        )
-      print(f"warning: {message} ({self._skipped} of at most {self._experiment.nonfinite_limit})", file=sys.stderr)
-
-
-def _teacher(experiment: Experiment, name: str, width: int) -> data.Teacher | None:
-  """The teacher of a task; raises ValueError for one of too few dimensions."""
-  task = experiment.tasks[name]
-  if not task.teacher:
-    return None
-  teacher = data.Teacher([vectors.resolve(experiment.data_dir) for vectors in task.teacher], task.teacher_dim)
-  if teacher.dim < (least := task.loss.teacher_dim(width)):
-    raise ValueError(
-      f"the teacher of task {name!r} has {teacher.dim} dimensions, and its loss needs {least} or more; "
-      "use SimilarityDistillation, or a smaller model.dim"
-    )
-  return teacher
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-  """Collects the first SIGINT or SIGTERM; a second one ends the process at once."""
-  seen: list[int] = []
-
-  def note(number: int, _: object) -> None:
-    seen.append(number)
-    signal.signal(number, signal.SIG_DFL)
-
-  old = {number: signal.signal(number, note) for number in STOPPED}
-  try:
-    yield seen
-  finally:
-    for number, handler in old.items():
-      signal.signal(number, handler)
 
 
 def _already_done(workdir: Path) -> int:
@@ -331,10 +188,12 @@ def _already_done(workdir: Path) -> int:
 
 def _where(workdir: Path) -> str:
   shown = os.path.relpath(workdir)
+  adapter = ["  adapter/         what LoRA learned, alone: peft.PeftModel.from_pretrained(base, DIR)"]
   return "\n".join(
     [
       f"where everything is: {shown}/",
       "  export/          the model: mtc.load, or sentence_transformers.SentenceTransformer",
+      *(adapter if (workdir / "adapter").exists() else ()),
       "  evaluation.json  the scores; before.json those of the untrained model and of TF-IDF",
       "  metrics.jsonl    a line for each logged step; tensorboard --logdir shows the same",
       "  checkpoints/     the run's state; config.json, data.json, environment.json: how to repeat it",
