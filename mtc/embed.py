@@ -57,8 +57,9 @@ class Embedder:
     return self.spec.dim or models.width(self.config)
 
   def inference(self, params: PyTree) -> "Embedder":
-    """The same embedder with other parameters, computing in float32 as a loaded one does."""
-    spec = replace(self.spec, dtype="float32")
+    """The same embedder with other parameters, computing in float32 and without LoRA, as a loaded one does."""
+    spec = replace(self.spec, dtype="float32", lora=models.LoraSpec())
+    params = models.merge_lora(params, self.spec.lora)
     return replace(self, params=params, spec=spec, encoder=models.build(self.config, spec))
 
   def encode(
@@ -164,17 +165,17 @@ def load(directory: str | Path) -> Embedder:
   backbone = layout.backbone if layout else root
   config = models.read_config(backbone)
   tokenizer = data.tokenizer.load(str(backbone))
+  _check_vocabulary(tokenizer, config, backbone)
   projection = layout.projection if layout else {}
   spec = models.ModelSpec(
-  _check_vocabulary(tokenizer, config, backbone)
     pretrained=str(backbone),
     dropout=0.0,
     dtype="float32",
     pooling=layout.pooling if layout else "mean",
     dim=projection["kernel"].shape[1] if projection else 0,
+    projection=layout.activation if layout else "identity",
   )
   params = {"backbone": models.load_backbone(backbone, config)}
-    projection=layout.activation if layout else "identity",
   if projection:
     params["projection"] = projection
   positions = models.positions(config)
@@ -189,8 +190,6 @@ def load(directory: str | Path) -> Embedder:
   )
 
 
-def _counts(lengths: np.ndarray) -> np.ndarray:
-  """[2, 3] -> [0, 1, 0, 1, 2]"""
 def _check_vocabulary(tokenizer: Tokenizer, config: Mapping[str, Any], directory: Path) -> None:
   """Raises ValueError where a text could have a token without a row in the embedding table."""
   # Some tokenizers hold a special token for another kind of input (the images of Gemma 3), past the table of texts.
@@ -205,6 +204,8 @@ def _check_vocabulary(tokenizer: Tokenizer, config: Mapping[str, Any], directory
     )
 
 
+def _counts(lengths: np.ndarray) -> np.ndarray:
+  """[2, 3] -> [0, 1, 0, 1, 2]"""
   ends = np.cumsum(lengths)
   return (np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)).astype(np.int32)
 
