@@ -1,19 +1,24 @@
-"""A trained model as directories that Hugging Face, sentence-transformers, PEFT and `mtc.load` read."""
+"""A trained model as directories that Hugging Face, sentence-transformers, PEFT and `mtc.load` read.
 
-from collections.abc import Iterator
+python -m mtc.export --model DIR --numpy weights.npz: its weights as flat NumPy arrays, for anything else.
+"""
+
+from collections.abc import Iterator, Sequence
 import contextlib
 import os
 from pathlib import Path
 import shutil
 
-from absl import logging
+from absl import app, flags, logging
+import jax
+import numpy as np
 
-from mtc import data, models, parallel
-from mtc.embed import Embedder
+from mtc import cli, data, models, parallel
+from mtc.embed import Embedder, load
 
 
-def write(embedder: Embedder, directory: Path) -> None:
-  """Writes config, weights, tokenizer and modules; the directory appears whole or not at all."""
+def write(embedder: Embedder, directory: Path, card: str = "") -> None:
+  """Writes config, weights, tokenizer, modules and a card; the directory appears whole or not at all."""
   if embedder.config.get("is_causal") is False:
     logging.warning(
       "%s is a decoder with bidirectional attention (is_causal=false in its config.json): transformers before 5.2, and "
@@ -23,6 +28,8 @@ def write(embedder: Embedder, directory: Path) -> None:
   with _whole(directory) as partial:
     models.save_backbone(partial, parallel.to_host(embedder.params["backbone"]), embedder.config)
     _write_around(embedder, partial)
+    if card:
+      (partial / "README.md").write_text(card, encoding="utf-8")
 
 
 def write_adapter(embedder: Embedder, directory: Path) -> None:
@@ -41,6 +48,19 @@ def write_adapter(embedder: Embedder, directory: Path) -> None:
   with _whole(directory) as partial:
     models.save_adapter(partial, params, spec.lora, embedder.config, name)
     _write_around(embedder, partial)
+
+
+def write_numpy(embedder: Embedder, path: Path) -> list[str]:
+  """Writes every weight to one `.npz`, named by its path, as `backbone/layer_0/attention/query/kernel`; returns these."""
+  flat = {
+    jax.tree_util.keystr(place, simple=True, separator="/"): np.asarray(leaf, np.float32)
+    for place, leaf in jax.tree_util.tree_leaves_with_path(parallel.to_host(embedder.params))
+  }
+  partial = path.with_name(path.name + ".partial")
+  with open(partial, "wb") as file:
+    np.savez(file, **flat)
+  os.replace(partial, path)
+  return list(flat)
 
 
 def _write_around(embedder: Embedder, directory: Path) -> None:
@@ -66,3 +86,21 @@ def _whole(directory: Path) -> Iterator[Path]:
   yield partial
   shutil.rmtree(directory, ignore_errors=True)
   os.replace(partial, directory)
+
+
+def _main(argv: Sequence[str]) -> None:
+  f = flags.FLAGS
+  with cli.mistakes():
+    if len(argv) > 1:
+      raise ValueError(f"{argv[1]!r} is not a flag; see --help")
+    if not f.model or not f.numpy.endswith(".npz"):
+      raise ValueError("name a model and what to write: --model=runs/a/export --numpy=weights.npz")
+    names = write_numpy(load(f.model), Path(f.numpy))
+  print(f"{len(names)} float32 arrays in {f.numpy}, from {names[0]} to {names[-1]}")
+
+
+if __name__ == "__main__":
+  cli.set_up()
+  flags.DEFINE_string("model", "", "An mtc export, a sentence-transformers or a Hugging Face directory.")
+  flags.DEFINE_string("numpy", "", "The .npz to write.")
+  app.run(_main, flags_parser=cli.parse_flags)

@@ -197,7 +197,7 @@ def test_a_task_of_a_config_from_the_command_line(model, data_dir, tmp_path):
 
 def test_a_task_without_pairs_is_refused(data_dir):
   tasks = {"tags": Task(data.Folder("hashtag"), data.SameLabel()), "search": Task(data.Folder("search_tweets"))}
-  experiment = Experiment(tasks, data_dir=str(data_dir))
+  experiment = Experiment(tasks=tasks, data_dir=str(data_dir))
   with pytest.raises(ValueError, match="--task='tags' is not a task of pairs; there is search"):
     mine.of_task(experiment, "tags")
   source, _, roles = mine.of_task(experiment, "search")

@@ -1,0 +1,278 @@
+"""The model card: what a stranger needs to use an export, to judge it and to train it again."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+import itertools
+import json
+from pathlib import Path
+import re
+import shlex
+from typing import Any
+import unicodedata
+
+import jax
+
+from mtc import data
+from mtc.config import Experiment, to_dict
+from mtc.embed import Embedder
+
+_LONGEST = 200  # characters of a sample's text
+_PLAIN = set(" .,;?'\"()%+-=")  # punctuation that begins nothing in Markdown or HTML within a line
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*")
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_POOLED = {
+  "mean": "(hidden * mask).sum(1) / mask.sum(1)",
+  "cls": "hidden[:, 0]",
+  "max": "hidden.masked_fill(mask == 0, -1e9).max(1).values",
+  "last": "hidden[range(len(texts)), mask[..., 0].cumsum(1).argmax(1)]  # the last token that is no padding",
+}
+
+
+def text(
+  experiment: Experiment,
+  embedder: Embedder,
+  reports: Mapping[str, Mapping[str, Any]],
+  environment: Mapping[str, Any],
+  before: Mapping[str, Any],
+  scores: Mapping[str, float],
+) -> str:
+  """The README.md of an export. It holds nothing that another run of the same command would change.
+
+  Args:
+    experiment: what was run.
+    embedder: what came out of it.
+    reports: of each task's data, as in data.json.
+    environment: versions, devices and the command, as in environment.json.
+    before: scores of TF-IDF and of the untrained model, as in before.json.
+    scores: of the trained model.
+  """
+  tasks = ", ".join(experiment.tasks)
+  languages = sorted({language for report in reports.values() for language in report["languages"]})
+  count = sum(leaf.size for leaf in jax.tree.leaves(embedder.params))
+  parts = [
+    _front_matter(experiment, languages),
+    f"# Text embeddings of {embedder.width} dimensions",
+    f"Trained with `mtc` on {len(experiment.tasks)} labelling tasks ({_safe(tasks)}) from {_start(experiment)}. "
+    f"{count / 1e6:.2f} M parameters, texts of up to {embedder.max_length} tokens (longer ones are cut), "
+    f"{embedder.spec.pooling or 'mean'} pooling, vectors of unit length: compare them by dot product.",
+    _prompts(embedder),
+    "## Scores",
+    "On the test splits; TF-IDF counts words, and *before* is the model that the training started from.",
+    _table(
+      ["", "TF-IDF", "before", "after"],
+      [[_safe(name), *_cells(name, before, scores)] for name in scores if name.count("/") == 1],
+    ),
+    *_by_language(before, scores),
+    "## How to load it",
+    "With `mtc`, in JAX:",
+    _fenced(_with_mtc(embedder), "python"),
+    "With sentence-transformers:",
+    _fenced(_with_sentence_transformers(), "python"),
+    f"With transformers alone{_caution(embedder)}:",
+    _fenced(_with_transformers(embedder), "python"),
+    "As NumPy arrays: `python -m mtc.export --model . --numpy weights.npz`",
+    "## Tasks",
+    _table(
+      ["task", "kind", "examples", "texts", "tokens a text", "languages", "batch", "weight", "loss", "data"],
+      [_task(experiment, name, reports[name]) for name in experiment.tasks],
+    ),
+    *(part for name in experiment.tasks for part in _samples(experiment, name)),
+    "## Training",
+    _table(
+      ["", ""],
+      [
+        ["steps", f"{experiment.steps:,}, seed {experiment.seed}"],
+        *([[name, _code(repr(getattr(experiment, name)))] for name in ("optim", "mixing", "model")]),
+      ],
+    ),
+    "How it was started, and every setting; the same versions on as many of the same devices give the same weights.",
+    _fenced(_command(environment.get("command", ())), "sh"),
+    _details("The resolved config", json.dumps(to_dict(experiment), indent=2, ensure_ascii=False)),
+    "## Versions",
+    _table(
+      ["", ""],
+      [
+        ["code", _code(environment.get("revision") or "not known")],
+        ["Python", _safe(environment.get("python", ""))],
+        ["devices", _safe(environment.get("devices", ""))],
+        *([_safe(name), _safe(version)] for name, version in environment.get("packages", {}).items()),
+      ],
+    ),
+  ]
+  return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _front_matter(experiment: Experiment, languages: Iterable[str]) -> str:
+  """What the Hugging Face hub reads. Strings are JSON, which is YAML too, whatever they hold."""
+  known = [language for language in languages if _LANGUAGE.fullmatch(language)]
+  tags = ["sentence-transformers", "sentence-similarity", "feature-extraction", "mtc"]
+  fields: dict[str, Any] = {
+    "library_name": "sentence-transformers",
+    "pipeline_tag": "sentence-similarity",
+    "tags": tags,
+  }
+  fields |= {"language": known} if known else {}
+  base = experiment.model.pretrained
+  if _HUB_NAME.fullmatch(base) and not Path(base).exists():  # the hub wants a name of its own here, and no path
+    fields["base_model"] = base
+  return "\n".join(["---", *(f"{name}: {json.dumps(value)}" for name, value in fields.items()), "---"])
+
+
+def _start(experiment: Experiment) -> str:
+  return f"the model {_code(experiment.model.pretrained)}" if experiment.model.pretrained else "a random start"
+
+
+def _prompts(embedder: Embedder) -> str:
+  prompts = {role: prompt for role, prompt in embedder.prompts.items() if prompt}
+  if not prompts:
+    return ""
+  return "What precedes a text: " + ", ".join(f"{_code(p)} for the role {_safe(r)}" for r, p in prompts.items()) + "."
+
+
+def _cells(name: str, before: Mapping[str, Any], scores: Mapping[str, float]) -> list[str]:
+  columns = before.get("tfidf", {}), before.get("untrained", {}), scores
+  return [f"{column[name]:.3f}" if name in column else "" for column in columns]
+
+
+def _by_language(before: Mapping[str, Any], scores: Mapping[str, float]) -> Iterator[str]:
+  rows = [name for name in scores if name.count("/") == 2]
+  if rows:
+    yield "By language:"
+    yield _table(["", "TF-IDF", "before", "after"], [[_safe(name), *_cells(name, before, scores)] for name in rows])
+
+
+def _with_mtc(embedder: Embedder) -> str:
+  return f"""import mtc
+
+model = mtc.load(".")  # the directory of this file
+documents = model.encode(["a text", "another one"])  # f32[2, {embedder.width}]
+queries = model.encode(["what is asked"], role="query")
+print(queries @ documents.T)"""
+
+
+def _with_sentence_transformers() -> str:
+  return """from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer(".")  # the directory of this file
+documents = model.encode_document(["a text", "another one"])
+queries = model.encode_query(["what is asked"])
+print(model.similarity(queries, documents))"""
+
+
+def _with_transformers(embedder: Embedder) -> str:
+  """Pooling, projection and prompts are no part of AutoModel: they stand in the code."""
+  projection = "projection" in embedder.params
+  lines = [
+    "from safetensors.torch import load_file" if projection else "",
+    "import torch",
+    "from transformers import AutoModel, AutoTokenizer",
+    "",
+    'tokenizer, model = AutoTokenizer.from_pretrained("."), AutoModel.from_pretrained(".").eval()',
+    'dense = load_file("2_Dense/model.safetensors")' if projection else "",
+    f"prompts = {dict(embedder.prompts)!r}",
+    "",
+    "",
+    "@torch.no_grad()",
+    'def encode(texts, role="document"):',
+    "  texts = [prompts[role] + text for text in texts]",
+    f"  lengths = dict(padding=True, truncation=True, max_length={embedder.max_length})",
+    '  tokens = tokenizer(texts, return_tensors="pt", **lengths)',
+    "  hidden = model(**tokens).last_hidden_state",
+    '  mask = tokens["attention_mask"][..., None]',
+    f"  pooled = {_POOLED[embedder.spec.pooling or 'mean']}",
+  ]
+  if projection:
+    lines.append('  pooled = pooled @ dense["linear.weight"].T + dense["linear.bias"]')
+    if embedder.spec.projection == "tanh":
+      lines.append("  pooled = pooled.tanh()")
+  lines += ["  return torch.nn.functional.normalize(pooled)", "", ""]
+  lines.append('print(encode(["what is asked"], "query") @ encode(["a text", "another one"]).T)')
+  return re.sub(r"\n{3,}", "\n\n\n", "\n".join(lines)).strip()
+
+
+def _caution(embedder: Embedder) -> str:
+  if embedder.config.get("is_causal") is not False:
+    return ""
+  return ", 5.2 or later (a decoder with bidirectional attention, which earlier versions read as causal)"
+
+
+def _task(experiment: Experiment, name: str, report: Mapping[str, Any]) -> list[str]:
+  task = experiment.tasks[name]
+  spoken = ", ".join(f"{language} {number:,}" for language, number in report["languages"].items())
+  return [
+    _safe(name),
+    _code(repr(task.examples)),
+    f"{report['examples']:,}",
+    f"{report['texts']:,}",
+    f"{report['mean_length']:.1f}",
+    _safe(spoken),
+    str(task.batch_size),
+    f"{task.weight:g}",
+    _code(repr(task.loss)),
+    _code(report["fingerprint"][:12]),
+  ]
+
+
+def _samples(experiment: Experiment, name: str) -> Iterator[str]:
+  """The first rows of a task, a column for each thing that they hold; nothing where none are wanted."""
+  if not experiment.card_samples:
+    return
+  task = experiment.tasks[name]
+  rows = data.read(task.source.resolve(experiment.data_dir), "train", task.examples, experiment.on_bad_row)
+  examples = list(itertools.islice(rows, experiment.card_samples))
+  columns = {
+    "text": [e["anchor"] for e in examples],
+    "positive": [e["positive"] or "" for e in examples],
+    "hard negative": [next(iter(e["negatives"]), "") for e in examples],
+    "labels": [", ".join(e["labels"]) for e in examples],
+    "score": ["" if e["score"] is None else f"{e['score']:.3g}" for e in examples],
+    "language": [e["language"] for e in examples],
+  }
+  held = {title: [_safe(_cut(cell)) for cell in cells] for title, cells in columns.items() if any(cells)}
+  yield f"Rows of {_safe(name)}:"
+  yield _table(list(held), list(zip(*held.values(), strict=True)))
+
+
+def _command(command: Sequence[str]) -> str:
+  if not command:
+    return "# from Python: mtc.train.prepare(experiment, workdir)()"
+  return shlex.join(["python", "-m", f"mtc.{Path(command[0]).stem}", *command[1:]])
+
+
+def _details(summary: str, content: str) -> str:
+  return f"<details><summary>{summary}</summary>\n\n{_fenced(content, 'json')}\n\n</details>"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+  return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
+
+
+def _fenced(content: str, language: str) -> str:
+  """A block of code behind a fence that is longer than any within it."""
+  fence = "`" * max(3, 1 + max(map(len, re.findall("`+", content)), default=0))
+  return f"{fence}{language}\n{content}\n{fence}"
+
+
+def _code(content: str) -> str:
+  return f"<code>{_safe(content)}</code>"
+
+
+def _cut(content: str) -> str:
+  content = " ".join(content.split())
+  return content if len(content) <= _LONGEST else content[: _LONGEST - 3] + "..."
+
+
+def _safe(content: str) -> str:
+  """One line in which nothing is Markdown or HTML: punctuation as numbers, no characters that only steer."""
+  content = " ".join(content.split())
+  return "".join(
+    character if character.isalnum() or character in _PLAIN or ord(character) > 127 else f"&#{ord(character)};"
+    for character in content
+    if not _steers(character)
+  )
+
+
+def _steers(character: str) -> bool:
+  """Control characters, and those that turn the direction of the text around them."""
+  return unicodedata.category(character) in ("Cc", "Cs") or unicodedata.bidirectional(character) in (
+    "LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI",
+  )  # fmt: skip
