@@ -86,7 +86,7 @@ def text(
     ),
     "How it was started, and every setting; the same versions on as many of the same devices give the same weights.",
     _fenced(_command(environment.get("command", ())), "sh"),
-    _details("The resolved config", json.dumps(to_dict(experiment), indent=2, ensure_ascii=False)),
+    _details("The resolved config", json.dumps(_without_rows(to_dict(experiment)), indent=2, ensure_ascii=False)),
     "## Versions",
     _table(
       ["", ""],
@@ -236,6 +236,15 @@ def _command(command: Sequence[str]) -> str:
   if not command:
     return "# from Python: mtc.train.prepare(experiment, workdir)()"
   return shlex.join(["python", "-m", f"mtc.{Path(command[0]).stem}", *command[1:]])
+
+
+def _without_rows(config: Any) -> Any:
+  """A resolved config in which `InMemory` sources tell how many rows they hold, and not which."""
+  if isinstance(config, dict):
+    if config.get("type") == "InMemory":
+      return config | {"rows_by_split": {split: len(rows) for split, rows in config["rows_by_split"].items()}}
+    return {name: _without_rows(value) for name, value in config.items()}
+  return config
 
 
 def _details(summary: str, content: str) -> str:

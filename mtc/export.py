@@ -51,14 +51,14 @@ def write_adapter(embedder: Embedder, directory: Path) -> None:
 
 
 def write_numpy(embedder: Embedder, path: Path) -> list[str]:
-  """Writes every weight to one `.npz`, named by its path, as `backbone/layer_0/attention/query/kernel`; returns these."""
+  """Writes every weight to one `.npz` by the name of its path, `projection/kernel` for example; returns the names."""
   flat = {
     jax.tree_util.keystr(place, simple=True, separator="/"): np.asarray(leaf, np.float32)
     for place, leaf in jax.tree_util.tree_leaves_with_path(parallel.to_host(embedder.params))
   }
   partial = path.with_name(path.name + ".partial")
   with open(partial, "wb") as file:
-    np.savez(file, **flat)
+    np.savez(file, allow_pickle=False, **flat)
   os.replace(partial, path)
   return list(flat)
 

@@ -1,0 +1,178 @@
+"""The model card: true to the run, and no row of the data can break the page."""
+
+import ast
+import html
+import json
+import re
+
+import jax
+import numpy as np
+import pytest
+import yaml
+
+import mtc
+from mtc import card, data, export
+from mtc.config import Experiment, Task
+from mtc.losses import CoSENT, InfoNCE, Matryoshka
+
+HOSTILE = [
+  "a | b | c\n\n# heading",
+  "</details><script>alert(1)</script>",
+  "```\n~~~ **bold** _it_ [x](javascript:x) ![i](http://x/y.png)",
+  "\u202eright to left\x07 & &lt; <!-- $x$ @user :smile:",
+  "| --- |",
+]
+REPORT = {
+  "examples": 12345,
+  "texts": 234,
+  "mean_length": 12.34,
+  "languages": {"en": 9, "x y: [": 3},
+  "fingerprint": "f" * 32,
+}
+ENVIRONMENT = {
+  "command": ["/somewhere/mtc/main.py", "--config", "configs/a b.py", "--config.steps=7"],
+  "revision": "abc+changes",
+  "python": "3.13.0",
+  "devices": "8 cpu devices",
+  "packages": {"jax": "0.12.0"},
+}
+BEFORE = {"tfidf": {"tags/map": 0.25}, "untrained": {"tags/map": 0.125, "tags/map/en": 0.5}}
+SCORES = {"tags/map": 0.75, "tags/map/en": 0.875}
+
+
+@pytest.fixture
+def experiment():
+  tags = [{"text": text, "labels": [text]} for text in HOSTILE]
+  pairs = [{"text_a": "x" * 500, "text_b": "short", "score": 4.0, "language": "en"}] * 5
+  return Experiment(
+    tasks={
+      "tags": Task(data.InMemory({"train": tags}), data.SameLabel(), Matryoshka(InfoNCE(temperature=0.07))),
+      "sts": Task(data.InMemory({"train": pairs}), data.Scored(), CoSENT(scale=17.0), weight=0.5),
+    },
+    card_samples=5,
+  )
+
+
+@pytest.fixture
+def made(experiment, make_embedder):
+  return card.text(experiment, make_embedder(), dict.fromkeys(experiment.tasks, REPORT), ENVIRONMENT, BEFORE, SCORES)
+
+
+def front_matter(page):
+  _, front, _ = page.split("---\n", 2)
+  return yaml.safe_load(front)
+
+
+def blocks(page, language):
+  return re.findall(rf"^(`{{3,}}){language}\n(.*?)\n\1$", page, re.M | re.S)
+
+
+def test_the_hub_can_read_the_front_matter(made, experiment, make_embedder):
+  found = front_matter(made)
+  assert made.startswith("---\n")
+  assert (found["library_name"], found["pipeline_tag"]) == ("sentence-transformers", "sentence-similarity")
+  assert found["language"] == ["en"] and "mtc" in found["tags"]
+  assert "base_model" not in found
+  experiment.model.pretrained = "someone/encoder"
+  page = card.text(experiment, make_embedder(), dict.fromkeys(experiment.tasks, REPORT), {}, {}, {})
+  assert front_matter(page)["base_model"] == "someone/encoder" and "someone&#47;encoder</code>" in page
+
+
+def test_what_it_says(made, experiment):
+  titles = re.findall("^#+ (.*)$", made, re.M)
+  assert titles[1:] == ["Scores", "How to load it", "Tasks", "Training", "Versions"]
+  plain = html.unescape(made)
+  for fact in (
+    "| tags/map | 0.250 | 0.125 | 0.750 |",
+    "| tags/map/en |  | 0.500 | 0.875 |",
+    "12,345",
+    "temperature=0.07",
+    "CoSENT(scale=17.0",
+    "OptimSpec(learning_rate=",
+    "'find: '",
+    "python -m mtc.main --config 'configs/a b.py' --config.steps=7",
+    "abc+changes",
+    "| jax | 0.12.0 |",
+    "8 dimensions",
+  ):
+    assert fact in plain, fact
+  ((_, config),) = blocks(made, "json")
+  assert json.loads(config)["tasks"]["sts"]["weight"] == 0.5
+  assert json.loads(config)["tasks"]["sts"]["source"]["rows_by_split"] == {"train": 5}
+  assert "x" * 197 + "..." in made and "x" * 198 + "..." not in made
+
+
+def test_no_row_breaks_the_page(made, experiment):
+  rendered = re.sub(r"^(`{3,}).*?^\1$", "", made, flags=re.M | re.S)  # what stands in a fence is shown as it is
+  assert "script" not in re.findall(r"<\W*(\w+)", rendered) and rendered.count("</details>") == 1
+  assert not re.search("[\u202a-\u202e\x00-\x09\x0b-\x1f]", rendered)
+  (table,) = re.findall(r"^Rows of tags:\n\n((?:\|.*\n)+)", made, re.M)
+  lines = table.splitlines()
+  assert len(lines) == 2 + len(HOSTILE) and {line.count("|") for line in lines} == {3}
+  for line, text in zip(lines[2:], HOSTILE):
+    cell = line.split("|")[1].strip()
+    assert not set("`*_[]<>#!@:$/\\~|") & set(re.sub(r"&#\d+;", "", cell))
+    assert html.unescape(cell) == " ".join(text.replace("\u202e", "").replace("\x07", "").split())
+
+
+def test_a_fence_is_longer_than_what_it_holds():
+  fence, content = blocks(card._fenced("a\n````\nb", "sh"), "sh")[0]
+  assert fence == "`````" and content == "a\n````\nb"
+
+
+def test_private_rows_stay_out(experiment, make_embedder):
+  experiment.card_samples = 0
+  page = card.text(experiment, make_embedder(), dict.fromkeys(experiment.tasks, REPORT), ENVIRONMENT, BEFORE, SCORES)
+  assert "Rows of" not in page and "short" not in page and "heading" not in page
+
+
+@pytest.mark.parametrize("pooling", card._POOLED)
+def test_the_code_is_python_and_that_of_mtc_runs(pooling, experiment, make_embedder, tmp_path, monkeypatch, capsys):
+  embedder = make_embedder()
+  embedder.spec.pooling = pooling
+  page = card.text(experiment, embedder, dict.fromkeys(experiment.tasks, REPORT), {}, {}, {})
+  export.write(embedder, tmp_path / "export", page)
+  assert (tmp_path / "export" / "README.md").read_text("utf-8") == page
+  ours, *theirs = [code for _, code in blocks(page, "python")]
+  assert len(theirs) == 2 and all(ast.parse(code) for code in theirs)
+  monkeypatch.chdir(tmp_path / "export")
+  space: dict = {}
+  exec(ours, space)
+  assert space["documents"].shape == (2, 8) and capsys.readouterr().out.count(".") == 2
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("pooling", card._POOLED)
+@pytest.mark.parametrize("projection", ["identity", "tanh", "none"])
+def test_the_three_tools_give_the_same(pooling, projection, experiment, make_embedder, tmp_path, monkeypatch):
+  pytest.importorskip("sentence_transformers")
+  embedder = make_embedder()
+  embedder.spec.pooling, embedder.spec.projection = pooling, projection if projection != "none" else ""
+  if projection == "none":
+    embedder.spec.dim = 0
+    del embedder.params["projection"]
+  page = card.text(experiment, embedder, dict.fromkeys(experiment.tasks, REPORT), {}, {}, {})
+  export.write(embedder, tmp_path / "export", page)
+  monkeypatch.chdir(tmp_path / "export")
+  texts = ["a note about soup", "today we saw guitar song concert album, Quito", "neu: orbit"]
+  ours, sentence_transformers, transformers = [code for _, code in blocks(page, "python")]
+  spaces = []
+  for code in (ours, sentence_transformers, transformers):
+    spaces.append({})
+    exec(code, spaces[-1])
+  model = mtc.load(".")
+  for role in ("query", "document"):
+    wanted = model.encode(texts, role)
+    encode = {"query": "encode_query", "document": "encode_document"}[role]
+    np.testing.assert_allclose(getattr(spaces[1]["model"], encode)(texts), wanted, atol=1e-5)
+    np.testing.assert_allclose(spaces[2]["encode"](texts, role).numpy(), wanted, atol=1e-5)
+
+
+def test_flat_numpy_weights(make_embedder, tmp_path):
+  embedder = make_embedder()
+  names = export.write_numpy(embedder, tmp_path / "weights.npz")
+  with np.load(tmp_path / "weights.npz") as flat:
+    assert list(flat) == names and "projection/kernel" in names
+    assert sum(flat[name].size for name in names) == sum(leaf.size for leaf in jax.tree.leaves(embedder.params))
+    np.testing.assert_array_equal(flat["projection/kernel"], embedder.params["projection"]["kernel"])
+  assert [path.name for path in tmp_path.iterdir()] == ["weights.npz"]
