@@ -16,7 +16,8 @@ from mtc.config import Experiment, to_dict
 from mtc.embed import Embedder
 
 _LONGEST = 200  # characters of a sample's text
-_PLAIN = set(" .,;?'\"()%+-=")  # punctuation that begins nothing in Markdown or HTML within a line
+# Punctuation that may begin something in Markdown or HTML within a line; _ does not between letters or digits.
+_MARKUP = re.compile(r"[&<>`*\[\]\\|~#@:$]|(?<![^\W_])_|_(?![^\W_])")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _POOLED = {
@@ -59,7 +60,19 @@ def text(
     "On the test splits; TF-IDF counts words, and *before* is the model that the training started from.",
     _table(
       ["", "TF-IDF", "before", "after"],
-      [[_safe(name), *_cells(name, before, scores)] for name in scores if name.count("/") == 1],
+      [
+        [_safe(name), *_cells(name, before, scores)]
+        for name in scores
+        if name.count("/") == 1 and not name.endswith("/left_out")
+      ],
+    ),
+    _table(
+      ["evaluation", "measured by", "split"],
+      [
+        [_safe(name), _code(repr(evaluation.evaluator)), _safe(evaluation.test)]
+        for name, evaluation in experiment.evaluations.items()
+        if any(measured.startswith(f"{name}/") for measured in scores)
+      ],
     ),
     *_by_language(before, scores),
     "## How to load it",
@@ -272,12 +285,8 @@ def _cut(content: str) -> str:
 
 def _safe(content: str) -> str:
   """One line in which nothing is Markdown or HTML: punctuation as numbers, no characters that only steer."""
-  content = " ".join(content.split())
-  return "".join(
-    character if character.isalnum() or character in _PLAIN or ord(character) > 127 else f"&#{ord(character)};"
-    for character in content
-    if not _steers(character)
-  )
+  content = "".join(character for character in " ".join(content.split()) if not _steers(character))
+  return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", content)
 
 
 def _steers(character: str) -> bool:

@@ -12,7 +12,8 @@ import yaml
 
 import mtc
 from mtc import card, data, export
-from mtc.config import Experiment, Task
+from mtc.config import Evaluation, Experiment, Task
+from mtc.evaluators import SameLabelRetrieval
 from mtc.losses import CoSENT, InfoNCE, Matryoshka
 
 HOSTILE = [
@@ -49,6 +50,7 @@ def experiment():
       "tags": Task(data.InMemory({"train": tags}), data.SameLabel(), Matryoshka(InfoNCE(temperature=0.07))),
       "sts": Task(data.InMemory({"train": pairs}), data.Scored(), CoSENT(scale=17.0), weight=0.5),
     },
+    evaluations={"tags": Evaluation(data.Folder("tags"), data.SameLabel(), SameLabelRetrieval(limit=77))},
     card_samples=5,
   )
 
@@ -75,7 +77,7 @@ def test_the_hub_can_read_the_front_matter(made, experiment, make_embedder):
   assert "base_model" not in found
   experiment.model.pretrained = "someone/encoder"
   page = card.text(experiment, make_embedder(), dict.fromkeys(experiment.tasks, REPORT), {}, {}, {})
-  assert front_matter(page)["base_model"] == "someone/encoder" and "someone&#47;encoder</code>" in page
+  assert front_matter(page)["base_model"] == "someone/encoder" and "someone/encoder</code>" in page
 
 
 def test_what_it_says(made, experiment):
@@ -87,6 +89,7 @@ def test_what_it_says(made, experiment):
     "| tags/map/en |  | 0.500 | 0.875 |",
     "12,345",
     "temperature=0.07",
+    "| tags | <code>SameLabelRetrieval(limit=77, seed=0)</code> | test |",
     "CoSENT(scale=17.0",
     "OptimSpec(learning_rate=",
     "'find: '",
@@ -111,8 +114,12 @@ def test_no_row_breaks_the_page(made, experiment):
   assert len(lines) == 2 + len(HOSTILE) and {line.count("|") for line in lines} == {3}
   for line, text in zip(lines[2:], HOSTILE):
     cell = line.split("|")[1].strip()
-    assert not set("`*_[]<>#!@:$/\\~|") & set(re.sub(r"&#\d+;", "", cell))
+    assert not set("`*_[]<>#@:$\\~|") & set(re.sub(r"&#\d+;", "", cell))
     assert html.unescape(cell) == " ".join(text.replace("\u202e", "").replace("\x07", "").split())
+
+
+def test_names_stay_readable():
+  assert card._safe("mrr@10 of search_tweets, _so_ a_b") == "mrr&#64;10 of search_tweets, &#95;so&#95; a_b"
 
 
 def test_a_fence_is_longer_than_what_it_holds():
