@@ -25,7 +25,7 @@ LOSSES = {
   "infonce_all": InfoNCE(directions=ALL, learn_temperature=True),
   "infonce_multi": InfoNCE(directions=ALL, multi_positive=True),
   "infonce_both": InfoNCE(directions=BOTH, partition="per_direction", multi_positive=True),
-  "infonce_guided": InfoNCE(directions=ALL, multi_positive=True, guide="relative", guide_margin=0.2),
+  "infonce_guided": InfoNCE(directions=BOTH, multi_positive=True, guide="relative", guide_margin=0.2),
   "sigmoid": Sigmoid(),
   "sigmoid_multi": Sigmoid(multi_positive=True),
   "cosent": CoSENT(),
@@ -44,7 +44,7 @@ BLOCKS = [
   (Sigmoid(), 5),
   (Sigmoid(multi_positive=True), 8),
   (Matryoshka(InfoNCE(), dims=(6, 2)), 12),
-  (InfoNCE(directions=ALL, guide="absolute"), 7),
+  (InfoNCE(guide="absolute"), 7),
   (SimilarityDistillation(teacher_temperature=0.1), 5),
 ]
 SPREAD = (
