@@ -304,7 +304,9 @@ def of_task(experiment: Experiment, name: str) -> tuple[data.Rows, data.Kind, tu
 
 def of_path(path: Path, split: str) -> data.Rows:
   """The rows of a .jsonl, .jsonl.gz or .parquet file, whatever its name, or of a folder of data."""
-  if not path.is_file():
+  if not path.exists():
+    raise FileNotFoundError(f"--input {path} does not exist; name a file of pairs, or a folder of data")
+  if path.is_dir():
     return data.Folder(path.name).resolve(str(path.absolute().parent))
   kind = data.Parquet if path.suffix == ".parquet" else data.Jsonl
   return kind(str(path.parent), {split: path.name})

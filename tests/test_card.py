@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 import mtc
-from mtc import card, data, export
+from mtc import card, data, export, train
 from mtc.config import Evaluation, Experiment, Task
 from mtc.evaluators import SameLabelRetrieval
 from mtc.losses import CoSENT, InfoNCE, Matryoshka
+from mtc.models import ModelSpec
 
 HOSTILE = [
   "a | b | c\n\n# heading",
@@ -173,6 +174,26 @@ def test_the_three_tools_give_the_same(pooling, projection, experiment, make_emb
     encode = {"query": "encode_query", "document": "encode_document"}[role]
     np.testing.assert_allclose(getattr(spaces[1]["model"], encode)(texts), wanted, atol=1e-5)
     np.testing.assert_allclose(spaces[2]["encode"](texts, role).numpy(), wanted, atol=1e-5)
+
+
+def test_a_run_leaves_a_card_and_another_one_the_same(data_dir, tmp_path):
+  experiment = Experiment(
+    tasks={"tags": Task(data.Folder("hashtag"), data.SameLabel(), batch_size=8, max_length=32)},
+    evaluations={"tags": Evaluation(data.Folder("hashtag"), data.SameLabel(), SameLabelRetrieval(limit=20))},
+    model=ModelSpec(layers=1, width=16, heads=2, mlp_width=32, vocab_size=400, positions=32, dim=8, dtype="float32"),
+    data_dir=str(data_dir),
+    cache_dir=str(tmp_path / "cache"),
+    steps=2,
+    input="threads",
+  )
+  pages = []
+  for name in ("a", "b"):
+    assert train.prepare(experiment, tmp_path / name, ["mtc/main.py", "--config=c.py"])() == 0
+    pages.append((tmp_path / name / "export" / "README.md").read_text("utf-8"))
+  assert pages[0] == pages[1]
+  scores = json.loads((tmp_path / "a" / "evaluation.json").read_text())["scores"]
+  assert "| tags/map | " in pages[0] and f" | {scores['tags/map']:.3f} |" in pages[0]
+  assert "tags/map/de" in pages[0] and "By language" in pages[0] and "python -m mtc.main --config=c.py" in pages[0]
 
 
 def test_flat_numpy_weights(make_embedder, tmp_path):
