@@ -25,7 +25,7 @@ from mtc.types import PyTree, Tokens
 
 BLOCK = 2**15  # texts that are sorted by length, packed and written together
 _TOKENS = 2**14  # of a grid that one device encodes at a time
-_SHORT = 128  # length of the rows for texts that fit into them; longer texts get rows of max_length
+_SHORT = 128  # length of the rows for texts that fit into them; longer texts get rows for the longest
 _SLOT = 8  # tokens of a row for each text that it may hold: shorter texts leave some of it empty
 
 
@@ -102,8 +102,11 @@ class Embedder:
     ids, _ = data.tokenizer.encode(self.tokenizer, texts, self.max_length)
     lengths = np.array([len(i) for i in ids], np.int32)
     short = min(_SHORT, self.max_length)
+    # No longer than the longest text wants, in powers of two: attention costs the square of a row, and some models
+    # would take texts of 131,072 tokens.
+    long = min(1 << (int(lengths.max()) - 1).bit_length(), self.max_length)
     out = np.empty((len(texts), 0), np.float32)
-    for length, chosen in ((short, lengths <= short), (self.max_length, lengths > short)):
+    for length, chosen in ((short, lengths <= short), (long, lengths > short)):
       index = np.flatnonzero(chosen)
       if not index.size:
         continue
