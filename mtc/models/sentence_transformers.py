@@ -62,8 +62,6 @@ def load_sentence_transformer(directory: str | pathlib.Path) -> SentenceTransfor
       f"{directory / 'modules.json'} has the modules {', '.join(kinds)}; "
       "known is Transformer, Pooling, then any Dense and a Normalize, in this order"
     )
-  lengths = paths[0] / "sentence_bert_config.json"
-  max_length = read_json(lengths).get("max_seq_length") or 0 if lengths.is_file() else 0
   projection, activation = _join([_read_dense(path) for path in paths[2 : 2 + len(rest)]], directory)
   return SentenceTransformer(
     backbone=paths[0],
@@ -72,7 +70,7 @@ def load_sentence_transformer(directory: str | pathlib.Path) -> SentenceTransfor
     activation=activation,
     normalize=kinds[-1] == "Normalize",
     prompts=_read_prompts(directory / "config_sentence_transformers.json"),
-    max_length=max_length,
+    max_length=_read_max_length(paths[0]),
   )
 
 
@@ -156,6 +154,16 @@ def _read_pooling(path: pathlib.Path) -> str:
   if not config.get("include_prompt", True):
     raise ValueError(f"{path} leaves the prompt out of the pooling (include_prompt=false), which is not supported")
   return ours[0]
+
+
+def _read_max_length(directory: pathlib.Path) -> int:
+  # The first is how the older versions say it, and goes before the second.
+  for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
+    path = directory / name
+    length = read_json(path).get(key) if path.is_file() else None
+    if length and length < 2**31:  # without a limit, tokenizers say 10 ** 30
+      return int(length)
+  return 0
 
 
 def _read_prompts(path: pathlib.Path) -> dict[str, str]:

@@ -80,6 +80,15 @@ def test_a_backbone_in_a_folder_and_no_more_than_pooling(written):
   assert (found.projection, found.normalize) == ({}, False)
 
 
+def test_where_the_greatest_length_stands(written):
+  _json(written / "tokenizer_config.json", {"model_max_length": 10**30})
+  assert load_sentence_transformer(written).max_length == 0
+  _json(written / "tokenizer_config.json", {"model_max_length": 40})
+  assert load_sentence_transformer(written).max_length == 40
+  _json(written / "sentence_bert_config.json", {"max_seq_length": 30})
+  assert load_sentence_transformer(written).max_length == 30
+
+
 def test_a_projection_without_bias(written):
   _json(written / "2_Dense" / "config.json", DENSE | {"bias": False})
   save_file({"linear.weight": PROJECTION["kernel"].T.copy()}, written / "2_Dense" / "model.safetensors")
