@@ -21,6 +21,7 @@ STEERING = (
   "evaluations",
   "best_metric",
   "examples_shown",
+  "card_samples",
 )
 
 
@@ -57,42 +58,28 @@ class Evaluation:
   reference: str = ""  # the split whose labels are known, for evaluators that classify
 
 
-@dataclass
-class Experiment:
-  """All that decides the outcome of a run, and a few fields that steer it."""
+@dataclass(kw_only=True)
+class Run:
+  """What every training run is told, whatever it learns."""
 
-  tasks: dict[str, Task]
-  evaluations: dict[str, Evaluation] = field(default_factory=dict)
   model: ModelSpec = field(default_factory=ModelSpec)
   optim: OptimSpec = field(default_factory=OptimSpec)
-  mixing: data.Mixing = field(default_factory=data.Mixing)
-  prompts: dict[str, str] = field(default_factory=lambda: {"query": "", "document": ""})  # role -> what precedes a text
-  data_dir: str = ""  # a folder for each task; "" = the built-in data
+  data_dir: str = ""  # a folder for each task or corpus; "" = the built-in data
   cache_dir: str = ""  # of tokens and built-in data; "" = the user's cache directory
   steps: int = 1000
   stop_after: int = 0  # save at this step and end, as if interrupted; 0 = go to the end
   seed: int = 0
-  chunks: int = 1  # GradCache: encode the usual step in so many parts, to save memory
   input: str = "tf"  # tf = tf.data | threads = the same batches without TensorFlow
   log_every: int = 10
   checkpoint_every: int = 200
-  evaluate_every: int = 0  # validation at the first checkpoint after so many steps, and at the end; 0 = at the end only
-  best_metric: str = ""  # of validation: its best checkpoint is kept; "" = the mean of each evaluation's first metric
   on_nonfinite: str = "stop"  # stop | skip: what a loss or gradient that is not finite does
   nonfinite_limit: int = 10  # skipped updates in a run before it stops after all
   on_bad_row: str = "stop"  # stop | skip: what a row that cannot be used does
-  examples_shown: int = 3  # nearest neighbours printed at the end
 
   def validate(self) -> None:
     """Raises ValueError for the first field that cannot be right, with its value and what to use instead."""
-    if not self.tasks:
-      raise ValueError("tasks is empty; an experiment trains on at least one Task")
-    for name in ("steps", "log_every", "checkpoint_every", "chunks"):
-      if getattr(self, name) < 1:
-        raise ValueError(f"{name}={getattr(self, name)} is not positive; use 1 or more")
-    for name in ("stop_after", "evaluate_every", "seed", "nonfinite_limit", "examples_shown"):
-      if getattr(self, name) < 0:
-        raise ValueError(f"{name}={getattr(self, name)} is negative; use 0 or more")
+    at_least(self, 1, "steps", "log_every", "checkpoint_every")
+    at_least(self, 0, "stop_after", "seed", "nonfinite_limit")
     for name, known in {
       "input": ("tf", "threads"),
       "on_nonfinite": ("stop", "skip"),
@@ -102,6 +89,29 @@ class Experiment:
         raise ValueError(f"{name}={getattr(self, name)!r} is unknown; use {' or '.join(known)}")
     for spec in (self.model, self.optim):
       spec.validate()
+
+
+@dataclass(kw_only=True)
+class Experiment(Run):
+  """A contrastive run: all that decides its outcome, and a few fields that steer it."""
+
+  tasks: dict[str, Task]
+  evaluations: dict[str, Evaluation] = field(default_factory=dict)
+  mixing: data.Mixing = field(default_factory=data.Mixing)
+  prompts: dict[str, str] = field(default_factory=lambda: {"query": "", "document": ""})  # role -> what precedes a text
+  chunks: int = 1  # GradCache: encode the usual step in so many parts, to save memory
+  evaluate_every: int = 0  # validation at the first checkpoint after so many steps, and at the end; 0 = at the end only
+  best_metric: str = ""  # of validation: its best checkpoint is kept; "" = the mean of each evaluation's first metric
+  examples_shown: int = 3  # nearest neighbours printed at the end
+  card_samples: int = 3  # rows of each task that the model card shows; 0 = none, where data are private
+
+  def validate(self) -> None:
+    """Raises ValueError for the first field that cannot be right, with its value and what to use instead."""
+    if not self.tasks:
+      raise ValueError("tasks is empty; an experiment trains on at least one Task")
+    super().validate()
+    at_least(self, 1, "chunks")
+    at_least(self, 0, "evaluate_every", "examples_shown", "card_samples")
     self.mixing.validate(self.tasks)
     for name, task in self.tasks.items():
       self._validate_task(name, task)
@@ -138,6 +148,48 @@ class Experiment:
       )
     if task.teacher and not needed:
       raise ValueError(f"teacher of task {name!r} is of no use to its loss; use a distillation or InfoNCE(guide=...)")
+
+
+@dataclass
+class Corpus:
+  """Texts to learn from without labels: all that the examples of a source hold."""
+
+  source: data.Source
+  examples: data.Kind = field(default_factory=lambda: data.SameLabel(labels="language"))
+  split: str = "train"
+
+
+@dataclass(kw_only=True)
+class Pretraining(Run):
+  """Masked language modelling: from a seed, or on from `model.pretrained`."""
+
+  corpora: dict[str, Corpus]
+  rows: int = 64  # of the grid of tokens of a step, over all devices
+  length: int = 128  # tokens of a row; longer texts give random parts
+  mask_rate: float = 0.3  # of the tokens, whole words at a time
+  exponent: float = 0.5  # how groups (languages of corpora) share the steps: 1 = by their tokens, 0 = all alike
+  tokenizer_texts: int = 500_000  # that a new tokenizer is trained on, at most
+  max_alphabet: int = 4000  # characters of a new tokenizer, at most; with the others, words are unknown
+
+  def validate(self) -> None:
+    """Raises ValueError for the first field that cannot be right, with its value and what to use instead."""
+    if not self.corpora:
+      raise ValueError("corpora is empty; pretraining learns from at least one Corpus")
+    super().validate()
+    at_least(self, 1, "rows", "tokenizer_texts", "max_alphabet")
+    at_least(self, 8, "length")
+    if not 0 < self.mask_rate < 1:
+      raise ValueError(f"mask_rate={self.mask_rate} is not in (0, 1); 0.15 to 0.4 are usual")
+    if not 0 <= self.exponent <= 1:
+      raise ValueError(f"exponent={self.exponent} is not in [0, 1]; 1 draws every token alike, 0 every language")
+
+
+def at_least(settings: Any, least: int, *names: str) -> None:
+  """Raises ValueError for the first of these fields that is below `least`."""
+  for name in names:
+    if getattr(settings, name) < least:
+      wrong = {0: "negative", 1: "not positive"}.get(least, f"below {least}")
+      raise ValueError(f"{name}={getattr(settings, name)} is {wrong}; use {least} or more")
 
 
 def to_dict(value: Any) -> Any:

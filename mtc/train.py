@@ -1,26 +1,18 @@
-"""When things happen in a run: restore, step, log, evaluate, save, export. Knows no loss and no model."""
+"""The contrastive run: what is prepared before the first step, measured on the way and left behind at the end."""
 
-from collections.abc import Callable, Iterator, Sequence
-import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-import math
+import json
 import os
 from pathlib import Path
-import signal
-import sys
-import time
 
 import numpy as np
-import tqdm
 
-from mtc import data, evaluate, export, optim, parallel, records, step as step_lib
-from mtc.checkpoint import Checkpoints
+from mtc import card, data, evaluate, export, loop, optim, parallel, records, step as step_lib
 from mtc.config import Experiment
 from mtc.embed import Embedder
 from mtc.start import start_model
-from mtc.types import Step, TrainState
-
-STOPPED = {signal.SIGINT: 130, signal.SIGTERM: 143}
+from mtc.types import TrainState
 
 
 def prepare(experiment: Experiment, workdir: Path, command: Sequence[str] = ()) -> Callable[[], int]:
@@ -120,9 +112,7 @@ class _Run:
   def _before(self) -> dict:
     """The scores of the untrained model and of TF-IDF: measured once, then read."""
     untrained = self.model.inference(self.model.params)
-    return evaluate.before(
-      self.workdir / "before.json", untrained.encode, self.tables, self.experiment.evaluations
-    )
+    return evaluate.before(self.workdir / "before.json", untrained.encode, self.tables, self.experiment.evaluations)
 
   def _introduction(self, first: int) -> str:
     lines = [
@@ -167,18 +157,36 @@ class _Run:
 
   def _finish(self, ended: loop.Ended) -> None:
     """Exports the last weights, scores exactly these, and says where everything is."""
-    workdir = self.workdir
-    params = parallel.to_host(state.params["encoder"])
+    experiment, workdir = self.experiment, self.workdir
+    before = self._before()
+    params = parallel.to_host(ended.state.params["encoder"])
     embedder = self.model.inference(params)
-    scores = evaluate.score(embedder.encode, self.tables, self.experiment.evaluations)
-    export.write(embedder, workdir / "export")
+    scores = evaluate.score(embedder.encode, self.tables, experiment.evaluations)
+    environment = json.loads((workdir / "environment.json").read_text())
+    export.write(
+      embedder, workdir / "export", card.text(experiment, embedder, self.reports, environment, before, scores)
+    )
     if "lora" in params:
       export.write_adapter(replace(self.model, params=params), workdir / "adapter")
     records.write_json(workdir / "evaluation.json", {"scores": scores})  # last: with it the run is finished
     print(evaluate.report({"TF-IDF": before["tfidf"], "before": before["untrained"], "after": scores}))
-    print(evaluate.neighbours(embedder.encode, self.tables, self.experiment.examples_shown))
-    best = checkpoints.best_step()
-    print(_where(workdir) + ("" if best is None else f"\n  best on validation: the checkpoint of step {best}"))
+    print(evaluate.neighbours(embedder.encode, self.tables, experiment.examples_shown))
+    best = "" if ended.best_step is None else f"\n  best on validation: the checkpoint of step {ended.best_step}"
+    print(_where(workdir) + best)
+
+
+def _teacher(experiment: Experiment, name: str, width: int) -> data.Teacher | None:
+  """The teacher of a task; raises ValueError for one of too few dimensions."""
+  task = experiment.tasks[name]
+  if not task.teacher:
+    return None
+  teacher = data.Teacher([vectors.resolve(experiment.data_dir) for vectors in task.teacher], task.teacher_dim)
+  if teacher.dim < (least := task.loss.teacher_dim(width)):
+    raise ValueError(
+      f"the teacher of task {name!r} has {teacher.dim} dimensions, and its loss needs {least} or more; "
+      "use SimilarityDistillation, or a smaller model.dim"
+    )
+  return teacher
 
 
 def _already_done(workdir: Path) -> int:

@@ -45,6 +45,23 @@ class Step(struct.PyTreeNode):
   tokens: Tokens
   tasks: dict[str, Batch]
 
+  def examples(self) -> int:
+    """How many there are, fillers not counted; of host arrays."""
+    return sum(int(np.sum(task.weight)) for task in self.tasks.values())
+
+
+class Masked(struct.PyTreeNode):
+  """The input of one step of masked language modelling: a grid with gaps, and what was there."""
+
+  tokens: Tokens
+  place: Array  # i32[rows, gaps], columns of the grid
+  target: Array  # i32[rows, gaps], token ids
+  weight: Array  # f32[rows, gaps], 1; or 0 = no gap
+
+  def examples(self) -> int:
+    """How many texts there are; of host arrays."""
+    return int(np.sum(np.max(self.tokens.segment, axis=-1)))
+
 
 class Embeddings(struct.PyTreeNode):
   """The examples of one task as vectors of unit length, in float32."""

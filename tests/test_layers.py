@@ -14,7 +14,7 @@ ORDER = (
   {"losses", "models", "parallel", "optim", "evaluators", "data"},
   {"config"},
   {"step", "checkpoint", "records", "cli"},
-  {"embed"},
+  {"embed", "loop"},
   {"export", "evaluate", "mine", "card", "start", "__init__"},
   {"train"},
   {"main", "transfer", "pretrain"},

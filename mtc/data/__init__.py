@@ -2,12 +2,13 @@
 
 from mtc.data import tokenizer
 from mtc.data.cache import user_cache
-from mtc.data.examples import Example, Kind, Pairs, SameLabel, Scored, Translations, read
+from mtc.data.examples import Crops, Example, Kind, Pairs, SameLabel, Scored, Translations, read
+from mtc.data.masking import Masker
 from mtc.data.packing import Packer, best_fit
 from mtc.data.pipeline import make_input
 from mtc.data.prepared import Prepared
 from mtc.data.sampling import Mixing, Sampler
-from mtc.data.sources import BadRow, Beir, Builtin, Folder, InMemory, Jsonl, Parquet, Rows, Source, Tfds
+from mtc.data.sources import BadRow, Beir, Builtin, Folder, InMemory, Jsonl, Parquet, Rows, Source, Text, Tfds
 from mtc.data.teacher import Teacher, Vectors
 from mtc.data.texts import read_texts
 from mtc.data.tokens import prepare
@@ -16,11 +17,13 @@ __all__ = [
   "BadRow",
   "Beir",
   "Builtin",
+  "Crops",
   "Example",
   "Folder",
   "InMemory",
   "Jsonl",
   "Kind",
+  "Masker",
   "Mixing",
   "Packer",
   "Pairs",
@@ -31,6 +34,7 @@ __all__ = [
   "Sampler",
   "Scored",
   "Source",
+  "Text",
   "Teacher",
   "Tfds",
   "Translations",

@@ -93,6 +93,44 @@ class SameLabel:
 
 
 @dataclasses.dataclass
+class Crops:
+  """Texts without labels: the first and the last part of each are a pair.
+
+  Words are what spaces separate; a text without them is cut between characters. Example: with share=0.6, the ten words
+  a b c d e f g h i j give the anchor a b c d e f and the positive e f g h i j.
+
+  Reference: independent cropping of arXiv 2112.09118, section 3.2, with one fixed pair of crops for each text.
+  """
+
+  grouped: ClassVar[bool] = False
+  scored: ClassVar[bool] = False
+  text: str = "text"
+  share: float = 0.6  # of the words, in each part
+  least: int = 6  # words (or characters, where there are no spaces); shorter texts are bad rows
+
+  def parse(self, place: str, row: Row) -> Example:
+    if not 0 < self.share <= 1:
+      raise ValueError(f"share={self.share} of Crops is not in (0, 1]; 0.6 lets the parts overlap by a fifth")
+    text = _text(place, row, self.text)
+    parts, glue = text.split(), " "
+    if len(parts) < self.least:
+      parts, glue = list("".join(parts)), ""
+    if len(parts) < self.least:
+      raise BadRow(place, f"field {self.text!r} is too short for two parts", f"{len(parts)} < least={self.least}")
+    size = max(1, round(self.share * len(parts)))
+    return Example(
+      anchor=glue.join(parts[:size]),
+      positive=glue.join(parts[-size:]),
+      negatives=[],
+      score=None,
+      labels=[],
+      anchor_id="",
+      positive_id="",
+      language=_language(row),
+    )
+
+
+@dataclasses.dataclass
 class Scored:
   """Two texts and how similar they are; a score in `range` is brought to 0..1."""
 

@@ -54,7 +54,10 @@ class Packer:
     self.plans = {
       names: make_plan(
         [{name: sampler.draw(name, cursor) for name in names} for cursor in range(SIMULATED)],
-        {name: self._lengths[name] for name in names}, devices, chunks, length,
+        {name: self._lengths[name] for name in names},
+        devices,
+        chunks,
+        length,
       )
       for names in sampler.task_sets()
     }

@@ -3,8 +3,6 @@
 from array import array
 from collections.abc import Callable, Iterator
 import dataclasses
-import glob
-import gzip
 import hashlib
 import json
 import math
@@ -13,11 +11,11 @@ import re
 import shutil
 import tempfile
 from typing import Any, BinaryIO, Protocol, cast
-import zlib
 
 import numpy as np
 
 from mtc.data import tfds_rows
+from mtc.data.files import hash_files, lines, listing, open_file, split_files, splits
 
 Row = dict[str, Any]
 
@@ -77,15 +75,15 @@ class Jsonl:
     return self
 
   def splits(self) -> list[str]:
-    return _splits(self.path, self.files, _JSONL)
+    return splits(self.path, self.files, _JSONL)
 
   def rows(self, split: str, on_bad: Callable[[BadRow], None] = stop) -> Iterator[tuple[str, Row]]:
-    for file in _split_files(self.path, self.files, split, _JSONL):
+    for file in split_files(self.path, self.files, split, _JSONL):
       for number, _, row in _json_lines(file, on_bad):
         yield f"{file}:{number}", row
 
   def fingerprint(self, split: str) -> str:
-    return _hash_files(_split_files(self.path, self.files, split, _JSONL))
+    return hash_files(split_files(self.path, self.files, split, _JSONL))
 
 
 @dataclasses.dataclass
@@ -99,12 +97,12 @@ class Parquet:
     return self
 
   def splits(self) -> list[str]:
-    return _splits(self.path, self.files, _PARQUET)
+    return splits(self.path, self.files, _PARQUET)
 
   def rows(self, split: str, on_bad: Callable[[BadRow], None] = stop) -> Iterator[tuple[str, Row]]:
     from pyarrow import parquet
 
-    for file in _split_files(self.path, self.files, split, _PARQUET):
+    for file in split_files(self.path, self.files, split, _PARQUET):
       number = 0
       try:
         with parquet.ParquetFile(file) as table:
@@ -118,7 +116,47 @@ class Parquet:
         raise ValueError(f"{file}: not a readable Parquet file after row {number} ({error}); write it again") from error
 
   def fingerprint(self, split: str) -> str:
-    return _hash_files(_split_files(self.path, self.files, split, _PARQUET))
+    return hash_files(split_files(self.path, self.files, split, _PARQUET))
+
+
+@dataclasses.dataclass
+class Text:
+  """A text a line, in the files `*.txt` and `*.txt.gz` of a directory; they are the split `train`.
+
+  Attributes:
+    path: the directory, in the data directory of the run where it is relative.
+    language: of all lines; "" = as the files are named, up to the first dot: `de.txt.gz` is de.
+  """
+
+  path: str
+  language: str = ""
+
+  def resolve(self, data_dir: str) -> "Text":
+    return dataclasses.replace(self, path=str(Path(data_dir) / self.path))
+
+  def splits(self) -> list[str]:
+    return ["train"]
+
+  def rows(self, split: str, on_bad: Callable[[BadRow], None] = stop) -> Iterator[tuple[str, Row]]:
+    for file in self._files(split):
+      language = self.language or file.name.split(".")[0]
+      for number, _, line in lines(file):
+        place = f"{file}:{number}"
+        try:
+          yield place, {"text": line.decode("utf-8-sig").strip(), "language": language}
+        except UnicodeDecodeError as error:
+          on_bad(BadRow(place, "not UTF-8", f"byte {error.start + 1} of the line"))
+
+  def fingerprint(self, split: str) -> str:
+    return hash_files(self._files(split))
+
+  def _files(self, split: str) -> list[Path]:
+    if split != "train":
+      raise ValueError(f"no split {split!r} in the text files of {self.path}; they are the split 'train'")
+    found = sorted(entry for suffix in _TEXT for entry in Path(self.path).glob(f"*{suffix}"))
+    if not found:
+      raise FileNotFoundError(f"{self.path} has no .txt or .txt.gz; {listing(Path(self.path))}; correct the path")
+    return found
 
 
 @dataclasses.dataclass
@@ -152,7 +190,7 @@ class Beir:
       return
     qrels = self._file(f"qrels/{split}.tsv")
     with _ById(self._file("queries.jsonl"), on_bad) as queries, _ById(self._file("corpus.jsonl"), on_bad) as corpus:
-      for number, _, line in _lines(qrels):
+      for number, _, line in lines(qrels):
         place = f"{qrels}:{number}"
         try:
           judged = _judgement(place, number, line)
@@ -176,14 +214,14 @@ class Beir:
 
   def fingerprint(self, split: str) -> str:
     names = ["corpus.jsonl"] if split == "corpus" else ["corpus.jsonl", "queries.jsonl", f"qrels/{split}.tsv"]
-    return _hash_files([self._file(name) for name in names])
+    return hash_files([self._file(name) for name in names])
 
   def _file(self, name: str) -> Path:
     for candidate in (Path(self.path) / name, Path(self.path) / f"{name}.gz"):
       if candidate.is_file():
         return candidate
     raise FileNotFoundError(
-      f"{Path(self.path) / name} does not exist; {_listing((Path(self.path) / name).parent)}; "
+      f"{Path(self.path) / name} does not exist; {listing((Path(self.path) / name).parent)}; "
       "a BEIR folder has corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv (.gz allowed)"
     )
 
@@ -222,7 +260,7 @@ class Tfds:
   def fingerprint(self, split: str) -> str:
     builder = self._builder()
     files = tfds_rows.files(builder, self._split(split))
-    return hashlib.sha256(f"{builder.info.full_name} {self._split(split)} {_hash_files(files)}".encode()).hexdigest()
+    return hashlib.sha256(f"{builder.info.full_name} {self._split(split)} {hash_files(files)}".encode()).hexdigest()
 
   def _builder(self):
     return tfds_rows.open_builder(self.name, self.data_dir)
@@ -283,7 +321,7 @@ class Folder:
     path = Path(data_dir) / self.name
     if not path.is_dir():
       raise FileNotFoundError(
-        f"{path} does not exist; {_listing(Path(data_dir))}; make the folder, or change the task's source or data_dir"
+        f"{path} does not exist; {listing(Path(data_dir))}; make the folder, or change the task's source or data_dir"
       )
     names = {file.name.removesuffix(".gz") for file in path.iterdir()}
     if {"corpus.jsonl", "queries.jsonl", "qrels"} & names:
@@ -295,87 +333,18 @@ class Folder:
     if "dataset_info.json" in names:
       return Tfds(str(path))
     raise FileNotFoundError(
-      f"{path} holds no data; {_listing(path)}; it needs SPLIT.jsonl, SPLIT.jsonl.gz, SPLIT.parquet, "
+      f"{path} holds no data; {listing(path)}; it needs SPLIT.jsonl, SPLIT.jsonl.gz, SPLIT.parquet, "
       "or corpus.jsonl with queries.jsonl and qrels/SPLIT.tsv"
     )
 
 
 _JSONL = (".jsonl", ".jsonl.gz")
 _PARQUET = (".parquet",)
-_SHARD = re.compile(r"-\d+-of-\d+$")
-
-
-def _listing(path: Path) -> str:
-  if not path.is_dir():
-    return f"{path} is not a directory"
-  names = sorted(entry.name for entry in path.iterdir())
-  return f"there is {', '.join(names[:12])}{' ...' if len(names) > 12 else ''}" if names else f"{path} is empty"
-
-
-def _splits(path: str, files: dict[str, str], suffixes: tuple[str, ...]) -> list[str]:
-  if files:
-    return list(files)
-  found = set()
-  for entry in Path(path).iterdir() if Path(path).is_dir() else ():
-    for suffix in suffixes:
-      if entry.name.endswith(suffix):
-        found.add(_SHARD.sub("", entry.name.removesuffix(suffix)))
-  return sorted(found)
-
-
-def _split_files(path: str, files: dict[str, str], split: str, suffixes: tuple[str, ...]) -> list[Path]:
-  root = Path(path)
-  if files:
-    if split not in files:
-      raise ValueError(f"no split {split!r} in files={files!r} of {path}; add it there")
-    pattern = str(root / files[split])
-    found = [Path(pattern)] if Path(pattern).is_file() else [Path(name) for name in sorted(glob.glob(pattern))]
-    if not found:
-      raise FileNotFoundError(f"{pattern} does not exist; {_listing(Path(pattern).parent)}; correct files[{split!r}]")
-    return found
-  whole = [root / f"{split}{suffix}" for suffix in suffixes if (root / f"{split}{suffix}").is_file()]
-  shards = [
-    entry
-    for suffix in suffixes
-    for entry in sorted(root.glob(f"{glob.escape(split)}-*{suffix}"))
-    if _SHARD.sub("", entry.name.removesuffix(suffix)) == split
-  ]
-  if len(whole) > 1 or (whole and shards):
-    raise ValueError(f"split {split!r} is there twice: {whole + shards}; leave one of them")
-  if not whole and not shards:
-    raise FileNotFoundError(
-      f"{root / split}{suffixes[0]} does not exist; {_listing(root)}; make the file, or name it with files="
-    )
-  return whole or shards
-
-
-def _hash_files(files: list[Path]) -> str:
-  digest = hashlib.sha256()
-  for file in files:
-    with open(file, "rb") as stream:
-      digest.update(hashlib.file_digest(stream, "sha256").digest())
-  return digest.hexdigest()
-
-
-def _open(path: Path) -> BinaryIO:
-  return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else open(path, "rb")
-
-
-def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
-  """Yields (line number from 1, offset in the unpacked file, line) of the lines that are not blank."""
-  offset = number = 0
-  with _open(path) as file:
-    try:
-      for number, line in enumerate(file, 1):
-        if line.strip():
-          yield number, offset, line
-        offset += len(line)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-      raise ValueError(f"{path}: not a whole gzip file after line {number} ({error}); copy it again") from error
+_TEXT = (".txt", ".txt.gz")
 
 
 def _json_lines(path: Path, on_bad: Callable[[BadRow], None]) -> Iterator[tuple[int, int, Row]]:
-  for number, offset, line in _lines(path):
+  for number, offset, line in lines(path):
     try:
       row = _parse(f"{path}:{number}", line)
     except BadRow as bad:
@@ -453,7 +422,7 @@ class _ById:
       on_bad(BadRow(f"{path}:{number}", "the '_id' is there twice", "the first one is kept"))
 
   def __enter__(self) -> "_ById":
-    self.file = _open(self.path)
+    self.file = open_file(self.path)
     if self.path.suffix == ".gz":  # seeking in a gzip file unpacks it from the start each time
       packed, self.file = self.file, cast(BinaryIO, tempfile.TemporaryFile())
       with packed:

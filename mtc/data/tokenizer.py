@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from mtc.data import network
@@ -20,6 +21,11 @@ _SPECIAL = {
   "mask": ("[MASK]", "<mask>"),
 }
 _WORDS_PER_LINE = 1000
+_BERT_TEMPLATE = processors.TemplateProcessing(
+  single="[CLS] $A [SEP]",
+  pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+  special_tokens=[(names[0], index) for index, names in enumerate(_SPECIAL.values()) if names[0] in ("[CLS]", "[SEP]")],
+)
 
 
 def load(name: str) -> Tokenizer:
@@ -38,8 +44,8 @@ def load(name: str) -> Tokenizer:
   return tokenizer
 
 
-def train(texts: Iterable[str], vocab_size: int, *, max_alphabet: int = 4000) -> Tokenizer:
-  """A WordPiece tokenizer like BERT's: lower case, accents stripped, CJK characters apart, [PAD] = 0.
+def train(texts: Iterable[str], vocab_size: int, *, max_alphabet: int = 4000, strip_accents: bool = True) -> Tokenizer:
+  """A WordPiece tokenizer like BERT's: lower case, CJK characters apart, [PAD] = 0.
 
   The same texts give the same tokenizer, which the trainer alone does not: it numbers the characters inside words in
   the order of a hash table, and breaks ties of frequency by these numbers.
@@ -48,9 +54,12 @@ def train(texts: Iterable[str], vocab_size: int, *, max_alphabet: int = 4000) ->
     texts: read once; only their distinct words are held.
     vocab_size: how many tokens at most.
     max_alphabet: how many characters at most, the most frequent ones; words with others become [UNK].
+    strip_accents: drop the marks that combine with letters, as BERT does. In some scripts these are the vowels; kept,
+      they are characters of their own (NFKD), which also makes a few dozen of the thousands of Korean syllables.
   """
   result = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-  result.normalizer = normalizers.BertNormalizer()
+  bert = normalizers.BertNormalizer(strip_accents=strip_accents)
+  result.normalizer = bert if strip_accents else normalizers.Sequence([normalizers.NFKD(), bert])
   result.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
   words: Counter[str] = Counter()
   for text in texts:
@@ -87,12 +96,17 @@ def train(texts: Iterable[str], vocab_size: int, *, max_alphabet: int = 4000) ->
   result.model = models.WordPiece(pieces.get_vocab(with_added_tokens=False), unk_token="[UNK]")
   result.add_special_tokens(special)
   result.decoder = decoders.WordPiece()
-  result.post_processor = processors.TemplateProcessing(
-    single="[CLS] $A [SEP]",
-    pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-    special_tokens=[(token, special.index(token)) for token in ("[CLS]", "[SEP]")],
-  )
+  result.post_processor = _BERT_TEMPLATE
   return result
+
+
+def word_starts(tokenizer: Tokenizer) -> np.ndarray:
+  """bool[vocabulary]: whether a token begins a word; WordPiece (##), Metaspace (▁) and byte-level BPE (Ġ) show it."""
+  pieces = [tokenizer.id_to_token(index) or "" for index in range(tokenizer.get_vocab_size())]
+  if any(piece.startswith("##") for piece in pieces):
+    return np.array([not piece.startswith("##") for piece in pieces])
+  mark = next((mark for mark in "▁Ġ" if any(piece.startswith(mark) for piece in pieces)), "")
+  return np.array([piece.startswith(mark) for piece in pieces])
 
 
 def save(tokenizer: Tokenizer, directory: str | Path, *, max_length: int) -> None:
@@ -106,7 +120,12 @@ def save(tokenizer: Tokenizer, directory: str | Path, *, max_length: int) -> Non
     "clean_up_tokenization_spaces": False,
     "model_input_names": ["input_ids", "attention_mask"],  # DistilBERT takes no token types; for BERT they are all 0
   }
-  for role, index in special_ids(tokenizer).items():
+  special = special_ids(tokenizer)
+  others = [index for index, token in tokenizer.get_added_tokens_decoder().items() if token.special]
+  if "pad" not in special and others:
+    # Many decoders have no token for padding. Another does as well, for the attention mask hides it.
+    special["pad"] = min(others)
+  for role, index in special.items():
     config[f"{role}_token"] = tokenizer.id_to_token(index)
   (directory / "tokenizer_config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 

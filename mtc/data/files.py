@@ -1,0 +1,81 @@
+"""Files of rows or lines: which of them are a split, what is in them, and what to say where they are not there."""
+
+from collections.abc import Iterator
+import glob
+import gzip
+import hashlib
+from pathlib import Path
+import re
+from typing import BinaryIO, cast
+import zlib
+
+_SHARD = re.compile(r"-\d+-of-\d+$")
+
+
+def listing(path: Path) -> str:
+  if not path.is_dir():
+    return f"{path} is not a directory"
+  names = sorted(entry.name for entry in path.iterdir())
+  return f"there is {', '.join(names[:12])}{' ...' if len(names) > 12 else ''}" if names else f"{path} is empty"
+
+
+def splits(path: str, files: dict[str, str], suffixes: tuple[str, ...]) -> list[str]:
+  if files:
+    return list(files)
+  found = set()
+  for entry in Path(path).iterdir() if Path(path).is_dir() else ():
+    for suffix in suffixes:
+      if entry.name.endswith(suffix):
+        found.add(_SHARD.sub("", entry.name.removesuffix(suffix)))
+  return sorted(found)
+
+
+def split_files(path: str, files: dict[str, str], split: str, suffixes: tuple[str, ...]) -> list[Path]:
+  root = Path(path)
+  if files:
+    if split not in files:
+      raise ValueError(f"no split {split!r} in files={files!r} of {path}; add it there")
+    pattern = str(root / files[split])
+    found = [Path(pattern)] if Path(pattern).is_file() else [Path(name) for name in sorted(glob.glob(pattern))]
+    if not found:
+      raise FileNotFoundError(f"{pattern} does not exist; {listing(Path(pattern).parent)}; correct files[{split!r}]")
+    return found
+  whole = [root / f"{split}{suffix}" for suffix in suffixes if (root / f"{split}{suffix}").is_file()]
+  shards = [
+    entry
+    for suffix in suffixes
+    for entry in sorted(root.glob(f"{glob.escape(split)}-*{suffix}"))
+    if _SHARD.sub("", entry.name.removesuffix(suffix)) == split
+  ]
+  if len(whole) > 1 or (whole and shards):
+    raise ValueError(f"split {split!r} is there twice: {whole + shards}; leave one of them")
+  if not whole and not shards:
+    raise FileNotFoundError(
+      f"{root / split}{suffixes[0]} does not exist; {listing(root)}; make the file, or name it with files="
+    )
+  return whole or shards
+
+
+def hash_files(files: list[Path]) -> str:
+  digest = hashlib.sha256()
+  for file in files:
+    with open(file, "rb") as stream:
+      digest.update(hashlib.file_digest(stream, "sha256").digest())
+  return digest.hexdigest()
+
+
+def open_file(path: Path) -> BinaryIO:
+  return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else open(path, "rb")
+
+
+def lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
+  """Yields (line number from 1, offset in the unpacked file, line) of the lines that are not blank."""
+  offset = number = 0
+  with open_file(path) as file:
+    try:
+      for number, line in enumerate(file, 1):
+        if line.strip():
+          yield number, offset, line
+        offset += len(line)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+      raise ValueError(f"{path}: not a whole gzip file after line {number} ({error}); copy it again") from error

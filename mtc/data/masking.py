@@ -1,0 +1,161 @@
+"""Masked language modelling: any step as a pure function of its number, drawn from balanced languages, words masked."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from mtc.data import tokenizer as tokenizers_
+from mtc.data.packing import best_fit
+from mtc.data.prepared import Prepared
+from mtc.types import Masked, Tokens
+
+_FILL = 0.98  # of the grid's tokens that a step draws; what then does not fit is left out
+_TEXT = 8  # tokens: a row holds at most a text for each so many
+_WORD = 6  # tokens: what is longer, as where no spaces are written, is masked token by token
+
+
+class Masker:
+  """Builds any step of a run; safe to share between threads.
+
+  Texts are drawn independently: a group (a language of a corpus) in proportion to its tokens raised to an exponent, a
+  text within it alike. A text that is longer than a row gives a random part of it, between its own special tokens.
+
+  Of the tokens of each row, `rate` are chosen, whole words at a time; of these 80 % become the mask token, 10 % a
+  random token, and 10 % stay.
+
+  Reference: arXiv 1810.04805, section 3.1; the exponent: arXiv 1911.02116, section 3.1; the rate: arXiv 2202.08005.
+  """
+
+  def __init__(
+    self,
+    corpora: Mapping[str, Prepared],
+    tokenizer: Tokenizer,
+    *,
+    rows: int,
+    length: int,
+    rate: float,
+    exponent: float,
+    seed: int,
+    devices: int,
+    local_devices: range,
+  ):
+    """Groups the texts.
+
+    Args:
+      corpora: tokens; texts with labels are grouped by their first one.
+      tokenizer: what made the tokens; it must have a mask token.
+      rows: of all devices.
+      length: tokens of a row.
+      rate: share of the tokens to predict.
+      exponent: 1 = every token alike, 0 = every group alike.
+      seed: of the draws.
+      devices: of all hosts.
+      local_devices: those whose part of a step this host builds.
+
+    Raises:
+      ValueError: the rows do not divide, or there is no mask token.
+    """
+    special = tokenizers_.special_ids(tokenizer)
+    if "mask" not in special:
+      raise ValueError("the tokenizer has no mask token; use a model that was pretrained by masking, or train one")
+    if rows % devices:
+      raise ValueError(f"rows={rows} do not divide among {devices} devices; use a multiple of {devices}")
+    self._corpora, self._local = list(corpora.values()), slice(local_devices.start, local_devices.stop)
+    self._rows, self._length, self._rate, self._seed, self._devices = rows, length, rate, seed, devices
+    self._mask, self._special = special["mask"], np.array(sorted(special.values()))
+    self._starts = tokenizers_.word_starts(tokenizer)
+    self._ordinary = np.setdiff1d(np.arange(len(self._starts)), self._special)
+    self.groups: dict[str, tuple[int, int]] = {}  # name -> (texts, tokens)
+    self._texts: list[tuple[int, np.ndarray]] = []  # corpus and texts of each group
+    for number, (name, corpus) in enumerate(corpora.items()):
+      for label, texts in _by_label(corpus):
+        self._texts.append((number, texts))
+        tokens = int(np.diff(corpus.offsets)[texts].sum())
+        self.groups[f"{name}/{label}" if label else name] = len(texts), tokens
+    tokens = np.array([tokens for _, tokens in self.groups.values()], float)
+    self.shares = tokens**exponent / np.sum(tokens**exponent)
+    drawn = [np.minimum(np.diff(self._corpora[n].offsets)[texts], length).mean() for n, texts in self._texts]
+    chance = self.shares / drawn
+    self._chance, self._mean = np.cumsum(chance / chance.sum()), float(np.sum(chance / chance.sum() * drawn))
+
+  def step(self, number: int) -> Masked:
+    """The step of this number: leaves `[local_devices, rows, ...]`, plain NumPy."""
+    rng = np.random.Generator(np.random.Philox(key=[self._seed, number]))
+    ids, segment, position = self._grid(rng)
+    masked, place, target, weight = self._hide(ids, segment, position, rng)
+    slots = self._length // _TEXT
+
+    def local(values: np.ndarray) -> np.ndarray:
+      return values.reshape(self._devices, -1, values.shape[-1])[self._local]
+
+    tokens = Tokens(local(masked), local(segment), local(position), slots=slots)
+    return Masked(tokens=tokens, place=local(place), target=local(target), weight=local(weight))
+
+  def _grid(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rows, length = self._rows, self._length
+    room = int(_FILL * rows * length)
+    count = int(1.5 * room / self._mean) + 16
+    groups = np.minimum(np.searchsorted(self._chance, rng.random(count), side="right"), len(self._texts) - 1)
+    picks, starts = rng.random(count), rng.random(count)
+    texts: list[np.ndarray] = []
+    for group, pick, start in zip(groups.tolist(), picks.tolist(), starts.tolist()):
+      number, members = self._texts[group]
+      corpus, text = self._corpora[number], members[int(pick * len(members))]
+      first, last = int(corpus.offsets[text]), int(corpus.offsets[text + 1])
+      if last - first > length:
+        part = first + int(start * (last - first - length + 1))
+        tokens = np.array(corpus.tokens[part : part + length])
+        tokens[0], tokens[-1] = corpus.tokens[first], corpus.tokens[last - 1]
+      else:
+        tokens = corpus.tokens[first:last]
+      room -= len(tokens)
+      if room < 0:
+        break
+      texts.append(tokens)
+    sizes = np.array([len(tokens) for tokens in texts])
+    row, column, number = best_fit(sizes, length, length // _TEXT)
+    ids, segment, position = np.zeros((3, rows, length), np.int32)
+    for tokens, r, c, s in zip(texts, row.tolist(), column.tolist(), number.tolist()):
+      if r < rows:
+        there = slice(c, c + len(tokens))
+        ids[r, there], segment[r, there], position[r, there] = tokens, s, np.arange(len(tokens))
+    return ids, segment, position
+
+  def _hide(
+    self, ids: np.ndarray, segment: np.ndarray, position: np.ndarray, rng: np.random.Generator
+  ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    rows, length = ids.shape
+    gaps = int(np.ceil(self._rate * length))
+    candidate = (segment > 0) & ~np.isin(ids, self._special)
+    new = self._starts[ids] | (position == 0) | ~candidate
+    word = np.cumsum(new.ravel())  # no word crosses a row: each row begins with a text, or is empty
+    long = np.bincount(word)[word] > _WORD
+    word = np.cumsum(new.ravel() | long).reshape(rows, length)
+    order_of_word = rng.permutation(int(word.max()) + 1)
+    rank = np.where(candidate, order_of_word[word], len(order_of_word))
+    order = np.argsort(rank, axis=1, kind="stable")  # the tokens of a word stay together
+    ranked = np.take_along_axis(rank, order, 1)
+    budget = np.floor(self._rate * np.count_nonzero(segment, axis=1))[:, None]
+    # A word is chosen when its last token is within the budget: the next token belongs to another word.
+    ends = np.concatenate([ranked[:, 1:] != ranked[:, :-1], np.ones((rows, 1), bool)], axis=1)
+    within = (np.arange(1, length + 1) <= budget) & (ranked < len(order_of_word))
+    last = np.where(ends & within, np.arange(1, length + 1), 0).max(1)
+    place = order[:, :gaps].astype(np.int32)
+    weight = (np.arange(gaps) < last[:, None]).astype(np.float32)
+    target = np.where(weight > 0, np.take_along_axis(ids, place, 1), 0).astype(np.int32)
+    draw = rng.random(place.shape)
+    other = self._ordinary[rng.integers(0, len(self._ordinary), place.shape)]
+    shown = np.where(draw < 0.8, self._mask, np.where(draw < 0.9, other, target))
+    masked = ids.copy()
+    row, gap = np.nonzero(weight)
+    masked[row, place[row, gap]] = shown[row, gap]
+    return masked, np.where(weight > 0, place, 0), target, weight
+
+
+def _by_label(corpus: Prepared) -> list[tuple[str, np.ndarray]]:
+  """The texts of each first label, or all of them as one group without a name."""
+  if not len(corpus.labels):
+    return [("", np.arange(len(corpus.offsets) - 1))]
+  label = corpus.labels[np.minimum(corpus.label_offsets[:-1], len(corpus.labels) - 1)]
+  return [(str(n), np.unique(corpus.anchor[label == n])) for n in np.unique(label)]

@@ -1,0 +1,210 @@
+"""The loop of a run: restore, step, log, save, stop at a signal. Knows no loss, no model and no task."""
+
+from collections.abc import Callable, Iterator
+import contextlib
+import math
+from pathlib import Path
+import signal
+import sys
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+import tqdm
+
+from mtc import config, data, optim, parallel, records
+from mtc.checkpoint import Checkpoints
+from mtc.types import TrainState
+
+STOPPED = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+class Ended(NamedTuple):
+  """How a run ended."""
+
+  state: TrainState
+  finished: bool  # all its steps are taken
+  code: int  # of the process
+  best_step: int | None  # of the best checkpoint; None = nothing was measured
+
+
+def run(
+  settings: config.Run,
+  workdir: Path,
+  state: TrainState,
+  train_step: Callable[[TrainState, Any], tuple[TrainState, dict]],
+  make_batch: Callable[[int], Any],
+  begin: Callable[[int], None],
+  measure: Callable[[TrainState, int, int, records.Metrics], float | None],
+) -> Ended:
+  """Takes the steps that are left, to the end, to `stop_after` or to a signal.
+
+  Args:
+    settings: steps, and what steers them.
+    workdir: where checkpoints and metrics are.
+    state: before the first step; a checkpoint replaces it.
+    train_step: of `step.make_step`.
+    make_batch: the batch of a step, from its number alone.
+    begin: is told the number of steps taken before, once they are known.
+    measure: (state, step, step of the checkpoint before, writer) -> what the best checkpoint is chosen by, if anything.
+  """
+  first = 0
+  with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
+    restored = checkpoints.restore(state)
+    if restored is not None:
+      state, first = restored
+    state = parallel.replicate(state)
+    begin(first)
+    with contextlib.closing(records.Metrics(workdir, first, parallel.is_main_process())) as writer:
+
+      def measured(now: TrainState, taken: int, saved: int) -> float | None:
+        return measure(now, taken, saved, writer)
+
+      state, reached, stopped = _steps(settings, state, first, train_step, make_batch, checkpoints, writer, measured)
+    best = checkpoints.best_step()
+  if stopped:
+    name = signal.Signals(stopped).name
+    print(f"{name}: saved at step {reached} of {settings.steps}; the same command goes on from there")
+    return Ended(state, False, STOPPED[signal.Signals(stopped)], best)
+  if reached < settings.steps:
+    print(f"stopped at step {reached} of {settings.steps}, as stop_after says; the same command without it goes on")
+  return Ended(state, reached >= settings.steps, 0, best)
+
+
+def _steps(
+  settings: config.Run,
+  state: TrainState,
+  first: int,
+  train_step: Callable[[TrainState, Any], tuple[TrainState, dict]],
+  make_batch: Callable[[int], Any],
+  checkpoints: Checkpoints,
+  writer: records.Metrics,
+  measure: Callable[[TrainState, int, int], float | None],
+) -> tuple[TrainState, int, int]:
+  """Runs the steps from `first` on; returns the state, the steps taken, and the signal that ended it or 0."""
+  end = max(min(settings.stop_after or settings.steps, settings.steps), first)
+  schedule = optim.make_schedule(settings.optim, settings.steps)
+  watch = _Watch(settings)
+  taken = saved = first
+  bar = tqdm.tqdm(
+    total=settings.steps, initial=first, unit="step", disable=not parallel.is_main_process(), mininterval=0.5
+  )
+  batches = data.make_input(make_batch, first, end, settings.input)
+  with _signals() as stopped, contextlib.closing(batches), contextlib.closing(bar):
+    while taken < end and not stopped:
+      waiting = time.perf_counter()
+      _, batch = next(batches)
+      watch.made(batch, time.perf_counter() - waiting)
+      state, metrics = train_step(state, batch)
+      taken += 1
+      watch.sent(taken, metrics)
+      bar.update()
+      if taken % settings.log_every == 0 or taken == end:
+        row = watch.row() | {"learning_rate": float(np.asarray(schedule(taken - 1)))}
+        writer.write(taken, row)
+        bar.set_postfix_str(f"loss {row['loss']:.3f}, {row['tokens_per_second']:,.0f} tokens/s", refresh=False)
+      if taken % settings.checkpoint_every == 0 or taken == end:
+        watch.check()
+        checkpoints.save(parallel.to_host(state), taken, measure(state, taken, saved))
+        saved = taken
+        watch.restart()
+    if saved < taken:  # a signal came between two checkpoints
+      watch.check()
+      checkpoints.save(parallel.to_host(state), taken)
+    checkpoints.wait()
+  return state, taken, stopped[0] if stopped else 0
+
+
+class _Watch:
+  """What the loop has seen since the last logged line, and whether the steps stay finite."""
+
+  def __init__(self, settings: config.Run):
+    self._settings = settings
+    self._sent: list[tuple[int, dict]] = []  # steps whose metrics were not read yet: one, or two for a moment
+    self._skipped = 0
+    self.restart()
+
+  def restart(self) -> None:
+    """Begins to count anew: what was evaluated or saved meanwhile is no part of the step's speed."""
+    self._began = time.perf_counter()
+    self._waited = 0.0
+    self._real = self._grid = self._examples = self._steps = 0
+
+  def made(self, batch: Any, waited: float) -> None:
+    """A batch has come from the input, after so many seconds.
+
+    They count as waiting only if the devices had nothing left to do when it came; at most, then: they may have become
+    idle meanwhile.
+    """
+    if not self._sent or self._sent[-1][1]["loss"].is_ready():
+      self._waited += waited
+    self._real += int(np.count_nonzero(batch.tokens.segment))
+    self._grid += batch.tokens.segment.size
+    self._examples += batch.examples()
+    self._steps += 1
+
+  def sent(self, step: int, metrics: dict) -> None:
+    """A step was sent to the devices; the one before it is checked meanwhile, so that they never wait for the host."""
+    before, self._sent = self._sent, [(step, metrics)]
+    self._check(before)
+
+  def check(self) -> None:
+    """Waits for the last step and checks it."""
+    before, self._sent = self._sent, []
+    self._check(before)
+
+  def row(self) -> dict[str, float]:
+    """The line of metrics.jsonl for the last step. Waits for it: the time is that of whole steps."""
+    metrics = {name: float(value) for name, value in parallel.to_host(self._sent[-1][1]).items() if name != "finite"}
+    self.check()
+    seconds = time.perf_counter() - self._began
+    whole = parallel.device_count() / len(parallel.local_devices())
+    row = metrics | {
+      "tokens_per_second": self._real * whole / seconds,
+      "examples_per_second": self._examples * whole / seconds,
+      "seconds_per_step": seconds / self._steps,
+      "padding": 1 - self._real / self._grid,
+      "input_wait": self._waited / seconds,
+    }
+    self.restart()
+    return row
+
+  def _check(self, sent: list[tuple[int, dict]]) -> None:
+    for step, metrics in sent:
+      if float(parallel.to_host(metrics["finite"])):
+        continue
+      losses = {
+        name.removesuffix("/loss"): float(value)
+        for name, value in parallel.to_host(metrics).items()
+        if name.endswith("/loss")
+      }
+      bad = [name for name, value in losses.items() if not math.isfinite(value)]
+      what = f"the loss of {' and '.join(bad)}" if bad else "the gradient"
+      message = f"{what} is not finite at step {step}; its update was not applied"
+      self._skipped += 1
+      if self._settings.on_nonfinite == "stop":
+        raise FloatingPointError(
+          f"{message}. Lower optim.learning_rate, or pass over such steps with on_nonfinite=skip"
+        )
+      if self._skipped > (limit := self._settings.nonfinite_limit):
+        raise FloatingPointError(
+          f"{message}, and nonfinite_limit={limit} such steps were skipped before. Lower optim.learning_rate"
+        )
+      print(f"warning: {message} ({self._skipped} of at most {self._settings.nonfinite_limit})", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+  """Collects the first SIGINT or SIGTERM; a second one ends the process at once."""
+  seen: list[int] = []
+
+  def note(number: int, _: object) -> None:
+    seen.append(number)
+    signal.signal(number, signal.SIG_DFL)
+
+  old = {number: signal.signal(number, note) for number in STOPPED}
+  try:
+    yield seen
+  finally:
+    for number, handler in old.items():
+      signal.signal(number, handler)
