@@ -81,6 +81,16 @@ def test_what_is_saved_is_what_was_read(checkpoint, tmp_path):
   assert (tmp_path / "saved" / "model.safetensors").stat().st_mode & 0o077  # not for its owner alone
 
 
+@pytest.mark.parametrize(("dtype", "kind"), [("float16", np.float16), ("bfloat16", ml_dtypes.bfloat16)])
+def test_saved_in_half_precision(bert, tmp_path, dtype, kind):
+  directory, config, tensors = bert
+  save_backbone(tmp_path / "saved", load_backbone(directory, config), config, dtype=dtype)
+  assert read_config(tmp_path / "saved")["dtype"] == dtype
+  for name, value in load_file(tmp_path / "saved" / "model.safetensors").items():
+    assert value.dtype == kind
+    np.testing.assert_array_equal(value, tensors[name].astype(kind))
+
+
 def test_a_seeded_encoder_survives_saving(tmp_path):
   spec = ModelSpec(layers=1, width=16, heads=4, mlp_width=32, vocab_size=50, positions=20, dim=0)
   config = scratch_config(spec, pad_id=0)
