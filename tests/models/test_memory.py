@@ -1,68 +1,105 @@
-"""A checkpoint is read, and written, without a second copy of it in memory."""
+"""What training needs: counted by hand, beside the buffers of XLA, and as docs/models.md says."""
 
-import json
-import subprocess
-import sys
+import pathlib
 
-import numpy as np
+import jax
+import jax.numpy as jnp
 import pytest
 
-from mtc.models import ModelSpec, scratch_config
-from mtc.models.bert import table
-from mtc.models.tensors import write
+from mtc.models import LoraSpec, ModelSpec, build
+from mtc.models.memory import training_bytes
+from mtc.types import Tokens
 
-SPEC = ModelSpec(layers=12, width=1024, heads=16, mlp_width=4096, vocab_size=110_000, positions=512, dim=0)
-MEASURE = """
-import pathlib, sys
-from mtc.models import load_backbone, read_config, save_backbone
-
-def kilobytes(name):
-  status = pathlib.Path("/proc/self/status").read_text()
-  return int(status.split(name + ":")[1].split()[0])
-
-def peak(function):
-  pathlib.Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again from what is held now
-  held = kilobytes("VmRSS")
-  result = function()
-  return result, (kilobytes("VmHWM") - held) * 1024
-
-config = read_config(sys.argv[1])
-backbone, loading = peak(lambda: load_backbone(sys.argv[1], config))
-_, saving = peak(lambda: save_backbone(sys.argv[2], backbone, config))
-print(loading, saving)
-"""
+DOCS = pathlib.Path(__file__).parents[2] / "docs" / "models.md"
 
 
-def shapes() -> dict[str, tuple[int, ...]]:
-  """Of a BERT of a little over 1 GB in float32."""
-  width, inner = SPEC.width, SPEC.mlp_width
-  found: dict[str, tuple[int, ...]] = {}
-  for name, (path, transposed) in table(scratch_config(SPEC, pad_id=0)).items():
-    rows = {"word": SPEC.vocab_size, "position": SPEC.positions, "type": 2, "mlp_input": inner}.get(path[-2], width)
-    columns = inner if path[-2] == "mlp_output" else width
-    found[name] = (rows, columns) if transposed or path[-1] == "embedding" else (rows,)
-  return found
+def _config(model_type, width, mlp, layers, heads, vocab, **rest):
+  return {
+    "model_type": model_type,
+    "hidden_size": width,
+    "intermediate_size": mlp,
+    "num_hidden_layers": layers,
+    "num_attention_heads": heads,
+    "vocab_size": vocab,
+    "max_position_embeddings": 512,
+    **rest,
+  }
+
+
+SMALL = _config("llama", 8, 12, 2, 2, 30)
+# embeddings; in each layer two norms, four square kernels and three of the MLP; the last norm
+COUNT = 30 * 8 + 2 * (2 * 8 + 4 * 8 * 8 + 3 * 8 * 12) + 8
+
+
+def test_whole():
+  found = training_bytes(SMALL, ModelSpec(dim=5), tokens=64, length=16)
+  assert found.parameters == found.trained == COUNT + 8 * 5 + 5
+  assert found.state == 16 * found.parameters
+  assert found.total == found.state + found.activations
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 4), ("bfloat16", 2)])
+def test_lora(dtype, size):
+  spec = ModelSpec(dim=5, pretrained="x", lora=LoraSpec(rank=3, targets=("query", "mlp_gate")))
+  found = training_bytes(SMALL, spec, tokens=64, length=16, frozen_dtype=dtype)
+  assert found.trained == 2 * 3 * ((8 + 8) + (8 + 12)) + 8 * 5 + 5
+  assert found.parameters == COUNT + found.trained
+  assert found.state == 16 * found.trained + size * COUNT
+
+
+def test_activations_beside_the_buffers_of_xla():
+  config = _config("qwen3", 64, 192, 8, 4, 50, head_dim=16, num_key_value_heads=4)
+  spec = ModelSpec(dim=0, dropout=0.0, dtype="float32")
+  encoder = build(config, spec)
+  grid = jax.ShapeDtypeStruct((32, 32), jnp.int32)
+  tokens = Tokens(ids=grid, segment=grid, position=grid, slots=2)
+
+  def loss(params, tokens):
+    return jnp.sum(encoder.pool(params, encoder.apply(params, tokens, None), tokens) ** 2)
+
+  params = jax.eval_shape(encoder.init, jax.random.key(0))
+  buffers = jax.jit(jax.grad(loss)).lower(params, tokens).compile().memory_analysis().temp_size_in_bytes
+  assert 0.75 < training_bytes(config, spec, 1024, 32).activations / buffers < 1.25
+
+
+KNOWN = {
+  "all-MiniLM-L6-v2": _config("bert", 384, 1536, 6, 12, 30522),
+  "bert-base, e5-base, bge-base": _config("bert", 768, 3072, 12, 12, 30522),
+  "ModernBERT-base": _config("modernbert", 768, 1152, 22, 12, 50368),
+  "multilingual-e5-base": _config("xlm-roberta", 768, 3072, 12, 12, 250002),
+  "multilingual-e5-large, bge-m3": _config("xlm-roberta", 1024, 4096, 24, 16, 250002),
+  "EmbeddingGemma-300M": _config("gemma3_text", 768, 1152, 24, 3, 262144, num_key_value_heads=1, head_dim=256),
+  "Qwen3-Embedding-0.6B": _config("qwen3", 1024, 3072, 28, 16, 151669, num_key_value_heads=8, head_dim=128),
+  "Llama-3.2-1B": _config("llama", 2048, 8192, 16, 32, 128256, num_key_value_heads=8),
+  "gte-Qwen2-1.5B": _config("qwen2", 1536, 8960, 28, 12, 151646, num_key_value_heads=2),
+  "Qwen3-Embedding-4B": _config("qwen3", 2560, 9728, 36, 32, 151669, num_key_value_heads=8, head_dim=128),
+  "E5-Mistral-7B": _config("mistral", 4096, 14336, 32, 32, 32000, num_key_value_heads=8),
+  "Qwen3-Embedding-8B": _config("qwen3", 4096, 12288, 36, 32, 151669, num_key_value_heads=8, head_dim=128),
+}
+
+
+def _device(total):
+  return next((f"{size} GB" for size in (16, 24, 40, 80) if total < 0.9 * size * 2**30), "none of these")
+
+
+@pytest.mark.parametrize("name", ["all-MiniLM-L6-v2", "EmbeddingGemma-300M", "Qwen3-Embedding-0.6B"])
+def test_the_table_of_the_docs(name):
+  assert _row(name) in DOCS.read_text(encoding="utf-8").splitlines()
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_checkpoint_of_1_gb(tmp_path, dtype):
-  rng, every, size = np.random.default_rng(0), shapes(), 0
-  folder, weight_map = tmp_path / "in", {}
-  folder.mkdir()
-  (folder / "config.json").write_text(json.dumps(scratch_config(SPEC, pad_id=0)))
-  names = list(every)
-  for index in range(8):  # shards
-    part = {name: rng.random(every[name], np.float32) for name in names[index::8]}
-    write(folder / f"{index}.safetensors", part, dtype)
-    weight_map |= dict.fromkeys(part, f"{index}.safetensors")
-    size += sum(value.nbytes for value in part.values())
-  (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-  assert size > 1e9
-  command = [sys.executable, "-c", MEASURE, str(folder), str(tmp_path / "out")]
-  loading, saving = map(int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
-  print(f"{dtype}: loading {loading / size:.3f}, saving {saving / size:.3f} of {size / 1e9:.2f} GB in float32")
-  assert 0.9 * size < loading < 1.3 * size
-  assert saving < 0.3 * size
-  assert abs((tmp_path / "out" / "model.safetensors").stat().st_size - size) < 1e6
+def test_the_whole_table_of_the_docs():
+  lines = DOCS.read_text(encoding="utf-8").splitlines()
+  assert [row for row in map(_row, KNOWN) if row not in lines] == []
+
+
+def _row(name):
+  whole, lora = (
+    training_bytes(KNOWN[name], ModelSpec(dim=0, pretrained="x", lora=LoraSpec(rank=rank)), tokens=2048, length=128)
+    for rank in (0, 16)
+  )
+  gib = [f"{found.total / 2**30:.1f} GiB" for found in (whole, lora)]
+  return (
+    f"| {name} | {KNOWN[name]['model_type']} | {whole.parameters / 1e6:,.0f} M | {gib[0]} | {_device(whole.total)} "
+    f"| {lora.trained / 1e6:.1f} M | {gib[1]} | {_device(lora.total)} |"
+  )
