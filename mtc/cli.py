@@ -1,17 +1,18 @@
 """What every command shares: flags, exit codes, and answers instead of tracebacks for the user's own mistakes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import os
 import sys
-from typing import Any
+from typing import Any, TypeVar
 
 from absl import flags, logging
 import jax
 
 from mtc import data
-from mtc.config import Experiment
+from mtc.config import Experiment, Run
 
+R = TypeVar("R", bound=Run)
 MISTAKE = 2  # the exit code for wrong arguments, configuration or data
 
 
@@ -40,7 +41,12 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 
 def experiment(config: Any, argv: Sequence[str]) -> Experiment:
-  """The experiment of --config, checked.
+  """The experiment of --config, checked; see `checked`."""
+  return checked(config, argv, Experiment)
+
+
+def checked(config: Any, argv: Sequence[str], kind: type[R]) -> R:
+  """What get_config() of --config returned, checked.
 
   Raises:
     ValueError: there is none, it is something else, or an argument is not a flag.
@@ -49,11 +55,30 @@ def experiment(config: Any, argv: Sequence[str]) -> Experiment:
     raise ValueError(f"{argv[1]!r} is not a flag; overrides are written --config.name=value")
   if config is None:
     raise ValueError("--config is missing; for example --config configs/multitask.py")
-  if not isinstance(config, Experiment):
-    getattr(config, "tasks", None)  # a file that could not be loaded says here why
-    raise ValueError(f"get_config() of --config returned {type(config).__name__}; it must return mtc.config.Experiment")
+  if not isinstance(config, kind):
+    getattr(config, "steps", None)  # a file that could not be loaded says here why
+    wanted = f"mtc.config.{kind.__name__}"
+    raise ValueError(f"get_config() of --config returned {type(config).__name__}; it must return {wanted}")
   config.validate()
   return config
+
+
+def define_run_flags() -> None:
+  """The flags of a training run beside --config."""
+  flags.DEFINE_string("workdir", "", "The folder of this run: config, metrics, checkpoints, scores, export.")
+  flags.DEFINE_string("coordinator", "", "host:port of process 0, when several processes train together.")
+  flags.DEFINE_integer("process_id", 0, "Which of the processes this one is.")
+  flags.DEFINE_integer("process_count", 1, "How many processes there are.")
+  flags.DEFINE_bool("distributed", False, "Find the other processes by itself: TPU pods, Slurm, Open MPI.")
+
+
+def finish(run: Callable[[], int]) -> None:
+  """Ends the process with the exit code of a run, 1 where its numbers are no longer finite."""
+  try:
+    sys.exit(run())
+  except FloatingPointError as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(1)
 
 
 def set_up() -> None:

@@ -11,7 +11,7 @@ import subprocess
 from typing import Any
 
 from mtc import config as config_lib, parallel
-from mtc.config import Experiment
+from mtc.config import Run
 
 _PACKAGES = (
   "jax",
@@ -36,12 +36,22 @@ def write_json(path: Path, value: Any) -> None:
   os.replace(partial, path)
 
 
-def check_config(workdir: Path, experiment: Experiment) -> None:
+def open_workdir(workdir: Path, settings: Run) -> Path:
+  """The absolute path of a folder that is there and holds no other run; raises ValueError where it cannot be so."""
+  workdir = workdir.absolute()
+  if workdir.exists() and not workdir.is_dir():
+    raise ValueError(f"--workdir {workdir} is a file; name a folder")
+  workdir.mkdir(parents=True, exist_ok=True)
+  check_config(workdir, settings)
+  return workdir
+
+
+def check_config(workdir: Path, settings: Run) -> None:
   """Raises ValueError when `workdir` holds a run of another config, naming the fields that differ."""
   path = workdir / "config.json"
   if not path.exists():
     return
-  found = config_lib.differences(json.loads(path.read_text()), config_lib.to_dict(experiment))
+  found = config_lib.differences(json.loads(path.read_text()), config_lib.to_dict(settings))
   if found:
     raise ValueError(
       f"{workdir} holds a run of another config:\n  "
@@ -66,14 +76,12 @@ def check_data(workdir: Path, reports: Mapping[str, Mapping[str, Any]]) -> None:
     )
 
 
-def write_run(
-  workdir: Path, experiment: Experiment, reports: Mapping[str, Mapping[str, Any]], command: Sequence[str]
-) -> None:
+def write_run(workdir: Path, settings: Run, reports: Mapping[str, Mapping[str, Any]], command: Sequence[str]) -> None:
   """Writes what is needed to repeat the run, once: a resumed run keeps the record of its beginning."""
   for name, value in {
     "data.json": reports,
     "environment.json": environment(command),
-    "config.json": config_lib.to_dict(experiment),  # last: its presence says that a run began here
+    "config.json": config_lib.to_dict(settings),  # last: its presence says that a run began here
   }.items():
     if not (workdir / name).exists():
       write_json(workdir / name, value)

@@ -1,6 +1,6 @@
 """Where a run begins: the tokenizer, the encoder and its parameters, from a pretrained directory or from a seed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 import os
 from pathlib import Path
@@ -32,7 +32,14 @@ def start_model(experiment: Experiment, workdir: Path) -> Embedder:
     config, tokenizer, spec = loaded.config, loaded.tokenizer, _adopt(spec, loaded.spec)
     prompts |= {role: prompt for role, prompt in loaded.prompts.items() if not prompts.get(role)}
   else:
-    tokenizer = _tokenizer(experiment, workdir / "tokenizer")
+    tokenizer = trained_tokenizer(
+      workdir / "tokenizer",
+      _texts(experiment),
+      spec.vocab_size,
+      positions=spec.positions,
+      max_alphabet=4000,
+      strip_accents=True,
+    )
     sized = models.scratch_config(spec, data.tokenizer.special_ids(tokenizer)["pad"])
     config = sized | {"vocab_size": tokenizer.get_vocab_size()}
     spec = replace(spec, pooling=spec.pooling or "mean", projection=spec.projection or "identity")
@@ -64,13 +71,15 @@ def _adopt(spec: models.ModelSpec, theirs: models.ModelSpec) -> models.ModelSpec
   return replace(spec, pooling=spec.pooling or theirs.pooling, projection=spec.projection or projection)
 
 
-def _tokenizer(experiment: Experiment, directory: Path) -> Tokenizer:
+def trained_tokenizer(
+  directory: Path, texts: Iterable[str], vocab_size: int, *, positions: int, max_alphabet: int, strip_accents: bool
+) -> Tokenizer:
+  """The tokenizer in the directory, trained on the texts where there is none yet; see `data.tokenizer.train`."""
   if not directory.exists():
-    texts = _texts(experiment)
-    tokenizer = data.tokenizer.train(texts, experiment.model.vocab_size)
+    tokenizer = data.tokenizer.train(texts, vocab_size, max_alphabet=max_alphabet, strip_accents=strip_accents)
     partial = directory.with_name(f"{directory.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    data.tokenizer.save(tokenizer, partial, max_length=experiment.model.positions)
+    data.tokenizer.save(tokenizer, partial, max_length=positions)
     try:
       os.replace(partial, directory)
     except OSError:  # another process of this run was quicker, with the same texts

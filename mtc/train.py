@@ -30,11 +30,7 @@ def prepare(experiment: Experiment, workdir: Path, command: Sequence[str] = ()) 
     ValueError, OSError: the config, the data, the model or the workdir cannot be used; says what would.
   """
   experiment.validate()
-  workdir = workdir.absolute()
-  if workdir.exists() and not workdir.is_dir():
-    raise ValueError(f"--workdir {workdir} is a file; name a folder")
-  workdir.mkdir(parents=True, exist_ok=True)
-  records.check_config(workdir, experiment)
+  workdir = records.open_workdir(workdir, experiment)
   if (workdir / "evaluation.json").exists() and (workdir / "export").exists():
     return lambda: _already_done(workdir)
 

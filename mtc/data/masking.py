@@ -12,6 +12,7 @@ from mtc.types import Masked, Tokens
 
 _FILL = 0.98  # of the grid's tokens that a step draws; what then does not fit is left out
 _TEXT = 8  # tokens: a row holds at most a text for each so many
+_HELD_OUT = 100  # one text in so many, by its hash, is for measuring
 _WORD = 6  # tokens: what is longer, as where no spaces are written, is masked token by token
 
 
@@ -39,6 +40,7 @@ class Masker:
     seed: int,
     devices: int,
     local_devices: range,
+    held_out: bool = False,
   ):
     """Groups the texts.
 
@@ -52,9 +54,10 @@ class Masker:
       seed: of the draws.
       devices: of all hosts.
       local_devices: those whose part of a step this host builds.
+      held_out: draw from the hundredth part of the texts that is kept for measuring, instead of from the others.
 
     Raises:
-      ValueError: the rows do not divide, or there is no mask token.
+      ValueError: the rows do not divide, there is no mask token, or no text.
     """
     special = tokenizers_.special_ids(tokenizer)
     if "mask" not in special:
@@ -70,9 +73,14 @@ class Masker:
     self._texts: list[tuple[int, np.ndarray]] = []  # corpus and texts of each group
     for number, (name, corpus) in enumerate(corpora.items()):
       for label, texts in _by_label(corpus):
+        texts = texts[(corpus.text_keys[texts] % _HELD_OUT == 0) == held_out]
+        if not len(texts):
+          continue
         self._texts.append((number, texts))
         tokens = int(np.diff(corpus.offsets)[texts].sum())
         self.groups[f"{name}/{label}" if label else name] = len(texts), tokens
+    if not self._texts:
+      raise ValueError("there is no text to learn from or to measure with; give at least a few hundred texts")
     tokens = np.array([tokens for _, tokens in self.groups.values()], float)
     self.shares = tokens**exponent / np.sum(tokens**exponent)
     drawn = [np.minimum(np.diff(self._corpora[n].offsets)[texts], length).mean() for n, texts in self._texts]

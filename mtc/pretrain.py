@@ -1,0 +1,235 @@
+"""python -m mtc.pretrain --config configs/pretrain.py --workdir runs/pretrain: masked language modelling.
+
+From a seed, or on from a pretrained model (--config.model.pretrained=DIR): adaptation to the texts of one's own domain.
+Run it again to go on after an interruption. Its export/ is what `model.pretrained` of a contrastive run takes, and what
+AutoModelForMaskedLM loads. Exit codes as of mtc.main.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+import itertools
+import json
+from pathlib import Path
+import sys
+import zlib
+
+from absl import app, flags
+import jax
+import jax.numpy as jnp
+from ml_collections import config_flags
+import numpy as np
+import optax
+
+from mtc import cli, data, export, loop, models, optim, parallel, records, step as step_lib
+from mtc.config import Pretraining
+from mtc.embed import Embedder, load
+from mtc.start import trained_tokenizer
+from mtc.types import Array, Masked, PyTree, TrainState
+
+_LONGEST = 2**16  # tokens that are kept of a text; rows take random parts of what is longer than they are
+_HELD_OUT_STEPS = 4  # that a measurement takes
+Loss = Callable[[PyTree, Masked, jax.Array | None], tuple[Array, dict[str, Array]]]
+
+
+def prepare(settings: Pretraining, workdir: Path, command: Sequence[str] = ()) -> Callable[[], int]:
+  """Checks everything that can be wrong before the first step, and returns the run itself.
+
+  Args:
+    settings: what to do.
+    workdir: the folder of the run; made where it is missing, gone on with where it is not.
+    command: what the user typed, for the record.
+
+  Returns:
+    A function that trains to the end and returns the exit code.
+
+  Raises:
+    ValueError, OSError: the config, the texts, the model or the workdir cannot be used; says what would.
+  """
+  settings.validate()
+  workdir = records.open_workdir(workdir, settings)
+  if (workdir / "evaluation.json").exists() and (workdir / "export").exists():
+    return lambda: _already_done(workdir)
+  model, head = _start(settings, workdir)
+  prepared = {
+    name: data.prepare(
+      corpus.source.resolve(settings.data_dir),
+      corpus.split,
+      corpus.examples,
+      model.tokenizer,
+      max_length=_LONGEST,
+      prompts={},
+      cache_dir=Path(settings.cache_dir or data.user_cache()) / "tokens",
+      on_bad_row=settings.on_bad_row,
+    )
+    for name, corpus in settings.corpora.items()
+  }
+  reports = {name: p.report for name, p in prepared.items()}
+  records.check_data(workdir, reports)
+  training, held_out = (
+    data.Masker(
+      prepared,
+      model.tokenizer,
+      rows=settings.rows,
+      length=settings.length,
+      rate=settings.mask_rate,
+      exponent=settings.exponent,
+      seed=settings.seed,
+      devices=parallel.device_count(),
+      local_devices=parallel.local_devices(),
+      held_out=held,
+    )
+    for held in (False, True)
+  )
+  if parallel.is_main_process():
+    records.write_run(workdir, settings, reports, command)
+  return lambda: _run(settings, workdir, model, masked_lm_loss(model.encoder, head), training, held_out)
+
+
+def masked_lm_loss(encoder: models.Encoder, head: models.Head) -> Loss:
+  """The loss `(params, batch, key) -> (scalar, metrics)`: mean cross entropy of the words that are hidden, in nats.
+
+  The metric `accuracy` is the share of them that is found.
+
+  Reference: arXiv 1810.04805, section 3.1.
+  """
+
+  def loss(params: PyTree, batch: Masked, key: jax.Array | None) -> tuple[Array, dict[str, Array]]:
+    rows, length = batch.tokens.ids.shape
+    hidden = encoder.apply(params["encoder"], batch.tokens, key)
+    place = (jnp.arange(rows)[:, None] * length + batch.place).reshape(-1)
+    logits = head.apply(params["encoder"], hidden[place])
+    target, weight = jnp.reshape(batch.target, -1), jnp.reshape(batch.weight, -1)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, target)
+    mean = parallel.weighted_mean(losses, weight)
+    found = parallel.weighted_mean((jnp.argmax(logits, -1) == target).astype(jnp.float32), weight)
+    return mean, {"loss": mean, "accuracy": found}
+
+  return loss
+
+
+def _start(settings: Pretraining, workdir: Path) -> tuple[Embedder, models.Head]:
+  spec = replace(settings.model, dim=0, pooling=settings.model.pooling or "mean")
+  loaded = None
+  if spec.pretrained:
+    directory = models.resolve(spec.pretrained)
+    loaded = load(directory)
+    config, tokenizer, spec = loaded.config, loaded.tokenizer, replace(spec, pooling=loaded.spec.pooling)
+  else:
+    tokenizer = trained_tokenizer(
+      workdir / "tokenizer",
+      _sample(settings),
+      spec.vocab_size,
+      positions=spec.positions,
+      max_alphabet=settings.max_alphabet,
+      strip_accents=False,
+    )
+    sized = models.scratch_config(spec, data.tokenizer.special_ids(tokenizer)["pad"])
+    config = sized | {"vocab_size": tokenizer.get_vocab_size()}
+  if settings.length > models.positions(config):
+    raise ValueError(f"length={settings.length} is over the {models.positions(config)} positions of this model")
+  encoder, head = models.build(config, spec), models.build_head(config)
+  backbone_key, head_key = jax.random.split(jax.random.key(settings.seed))
+  params = encoder.init(backbone_key)
+  params["masked_lm"] = head.init(head_key)
+  if loaded:
+    params["backbone"] = loaded.params["backbone"]
+    params["masked_lm"] = models.load_masked_lm(Path(loaded.spec.pretrained), config) or params["masked_lm"]
+  prompts = loaded.prompts if loaded else {"query": "", "document": ""}
+  return Embedder(encoder, params, config, spec, tokenizer, prompts, models.positions(config)), head
+
+
+def _sample(settings: Pretraining) -> Iterator[str]:
+  """The texts that a tokenizer is trained on: of each language of a corpus by the exponent, chosen by their hash."""
+  sizes: dict[tuple[str, str], int] = {}
+  count = 0
+  for group, text in _texts(settings):
+    sizes[group] = sizes.get(group, 0) + len(text)
+    count += 1
+  shares = np.array(list(sizes.values()), float) ** settings.exponent
+  # So many characters as `tokenizer_texts` texts of the usual length have.
+  wanted = shares / shares.sum() * sum(sizes.values()) * min(1, settings.tokenizer_texts / count)
+  keep = {group: wanted[number] / size for number, (group, size) in enumerate(sizes.items())}
+  for group, text in _texts(settings):
+    if zlib.crc32(text.encode()) < keep[group] * 2**32:
+      yield text
+
+
+def _texts(settings: Pretraining) -> Iterator[tuple[tuple[str, str], str]]:
+  for name, corpus in settings.corpora.items():
+    source = corpus.source.resolve(settings.data_dir)
+    for example in data.read(source, corpus.split, corpus.examples, settings.on_bad_row):
+      for text in (example["anchor"], example["positive"], *example["negatives"]):
+        if text:
+          yield (name, example["language"]), text
+
+
+def _run(
+  settings: Pretraining, workdir: Path, model: Embedder, loss: Loss, training: data.Masker, held_out: data.Masker
+) -> int:
+  optimizer = optim.make_optimizer(settings.optim, settings.steps)
+  state = step_lib.init_state(model.params, {}, optimizer, settings.optim.freeze)
+  evaluation = parallel.across_devices(lambda params, batch: (params, loss(params, batch, None)[1]))
+
+  def measure(state: TrainState, taken: int, saved: int, writer: records.Metrics) -> float:
+    params = parallel.replicate(parallel.to_host(state.params))
+    values = []
+    for number in range(_HELD_OUT_STEPS):
+      params, metrics = evaluation(params, held_out.step(number))
+      values.append(parallel.to_host(metrics))
+    scores = {f"held_out/{name}": float(np.mean([each[name] for each in values])) for name in values[0]}
+    writer.write(taken, scores)
+    return -scores["held_out/loss"]
+
+  def begin(first: int) -> None:
+    print(_introduction(settings, model, training, first), flush=True)
+
+  step = step_lib.make_step(loss, optimizer, settings.seed, settings.optim.freeze)
+  ended = loop.run(settings, workdir, state, step, training.step, begin, measure)
+  if ended.finished and parallel.is_main_process():
+    params = parallel.to_host(ended.state.params["encoder"])
+    export.write(replace(model, params=params), workdir / "export")
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    last = next(line for line in reversed(lines) if "held_out/loss" in line)
+    scores = {name: value for name, value in last.items() if name.startswith("held_out/")}
+    records.write_json(workdir / "evaluation.json", {"scores": scores})  # last: with it the run is finished
+    print("".join(f"{name} {value:.4f}\n" for name, value in scores.items()) + f"the model: {workdir / 'export'}")
+  return ended.code
+
+
+def _introduction(settings: Pretraining, model: Embedder, training: data.Masker, first: int) -> str:
+  largest = sorted(zip(training.shares, training.groups.items()), key=lambda each: -each[0])
+  lines = [f"{'group':24} {'texts':>10} {'tokens':>13} {'share':>7}"]
+  for share, (name, (texts, tokens)) in itertools.islice(largest, 12):
+    lines.append(f"{name:24} {texts:10,} {tokens:13,} {share:7.3f}")
+  if len(largest) > 12:
+    lines.append(f"and {len(largest) - 12} more")
+  counts = optim.count(step_lib.init_params(model.params, {}), settings.optim.freeze)
+  lines.append(
+    f"{counts.total / 1e6:.2f} M parameters, {counts.trained / 1e6:.2f} M of them trained, on {parallel.describe()}"
+  )
+  if first:
+    lines.append(f"going on from step {first} of {settings.steps}")
+  return "\n".join(lines)
+
+
+def _already_done(workdir: Path) -> int:
+  print(f"this run is finished; the model: {workdir / 'export'}")
+  return 0
+
+
+def _main(argv: Sequence[str]) -> None:
+  f = flags.FLAGS
+  with cli.mistakes():
+    settings = cli.checked(f.config, argv, Pretraining)
+    if not f.workdir:
+      raise ValueError("--workdir is missing; name a folder for this run, for example --workdir runs/pretrain")
+    parallel.initialize(f.coordinator, f.process_id, f.process_count, f.distributed)
+    run = prepare(settings, Path(f.workdir), command=sys.argv)
+  cli.finish(run)
+
+
+if __name__ == "__main__":
+  cli.set_up()
+  config_flags.DEFINE_config_file("config", None, "A file with get_config() -> mtc.config.Pretraining.")
+  cli.define_run_flags()
+  app.run(_main, flags_parser=cli.parse_flags)
