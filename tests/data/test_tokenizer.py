@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, processors
 
 from mtc.data import tokenizer as tk
 
@@ -123,3 +123,17 @@ def test_encode_without_special_tokens(tokenizer):
   plain = Tokenizer(tokenizer.model)
   plain.pre_tokenizer = tokenizer.pre_tokenizer
   assert tk.encode(plain, ["run run run"], 2) == ([[tokenizer.token_to_id("run")] * 2], 1)
+
+
+def test_a_tokenizer_without_padding_is_saved_with_another_token_for_it(tokenizer, tmp_path):
+  from transformers import AutoTokenizer
+
+  plain = Tokenizer(models.WordLevel({"sea": 0, "sky": 1, "?": 2}, unk_token="?"))
+  plain.pre_tokenizer = tokenizer.pre_tokenizer
+  plain.add_special_tokens(["<|end|>", "<|other|>"])
+  plain.post_processor = processors.TemplateProcessing(single="$A <|end|>", special_tokens=[("<|end|>", 3)])
+  tk.save(plain, tmp_path, max_length=8)
+  loaded = AutoTokenizer.from_pretrained(str(tmp_path))
+  batch = loaded(["sea", "sky sea sky"], padding=True)
+  assert batch["input_ids"] == [[0, 3, 3, 3], [1, 0, 1, 3]]
+  assert batch["attention_mask"] == [[1, 1, 0, 0], [1, 1, 1, 1]]

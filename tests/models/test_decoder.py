@@ -9,7 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer, models as tokenizer_models, pre_tokenizers, processors
 
+import mtc
+from mtc import data, export
+from mtc.config import Experiment, Task
 from mtc.models import (
   ModelSpec,
   build,
@@ -20,6 +24,7 @@ from mtc.models import (
   save_backbone,
   with_attention,
 )
+from mtc.start import start_model
 
 ROOT = pathlib.Path(__file__).parent / "decoder_references"
 NAMES = sorted(path.name for path in ROOT.iterdir())
@@ -219,3 +224,24 @@ def test_fresh_parameters_have_finite_gradients(name, grid):
   loss = lambda params: jnp.sum(encoder.pool(params, encoder.apply(params, tokens, None), tokens) ** 2)
   gradient = jax.jit(jax.grad(loss))(params)
   assert all(np.isfinite(leaf).all() and leaf.any() for leaf in jax.tree.leaves(gradient))
+
+
+def test_a_decoder_made_bidirectional_is_exported_as_such(tmp_path, caplog):
+  directory = _copy("llama_old", tmp_path)
+  words = Tokenizer(tokenizer_models.WordLevel({f"w{index}": index for index in range(38)}, unk_token="w0"))
+  words.pre_tokenizer = pre_tokenizers.Whitespace()
+  words.add_special_tokens(["<|end|>"])
+  words.post_processor = processors.TemplateProcessing(single="$A <|end|>", special_tokens=[("<|end|>", 38)])
+  words.save(str(directory / "tokenizer.json"))
+  model = ModelSpec(pretrained=str(directory), attention="bidirectional", pooling="last", dim=0)
+  task = Task(data.Folder(str(tmp_path)), max_length=16)
+  started = start_model(Experiment(tasks={"task": task}, model=model), tmp_path)
+  export.write(started, tmp_path / "export")
+  assert "transformers before 5.2" in caplog.text
+  assert json.loads((tmp_path / "export" / "config.json").read_text())["is_causal"] is False
+  causal, exported = mtc.load(directory), mtc.load(tmp_path / "export")
+  causal.spec.pooling = "last"
+  texts = ["w5 w6 w7", "w9"]
+  np.testing.assert_allclose(exported.encode(texts), started.inference(started.params).encode(texts), rtol=0, atol=1e-6)
+  causal.encoder = build(causal.config, causal.spec)
+  assert np.abs(exported.encode(texts) - causal.encode(texts)).max() > 1e-3
