@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from mtc.optim import OptimSpec, decay_mask, layer_rates, make_optimizer, make_schedule
+from mtc.optim import OptimSpec, count, decay_mask, layer_rates, make_optimizer, make_schedule, merge, split
 
 PARAMS = {
   "encoder": {
@@ -89,3 +89,66 @@ def test_clipping_is_by_the_norm_of_the_whole_gradient():
 def test_a_field_that_cannot_be_right_is_named_with_its_value(field, value):
   with pytest.raises(ValueError, match=f"optim.{field}={value!r}"):
     OptimSpec(**{field: value}).validate()
+
+
+def _paths(tree) -> set[str]:
+  return {jax.tree_util.keystr(p, simple=True, separator="/") for p, _ in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+EVERYTHING = _paths(PARAMS)
+HEAD = {"encoder/projection/kernel", "encoder/projection/bias", "tasks/search/log_scale"}
+
+
+@pytest.mark.parametrize(
+  "freeze, trained",
+  [
+    ((), EVERYTHING),
+    (("backbone",), HEAD),
+    (("backbone/*",), HEAD),
+    (("backbone/embeddings", "backbone/layer_0"), HEAD | {p for p in EVERYTHING if "layer_1" in p}),
+    (("backbone/layer_[0-1]/*/kernel",), {p for p in EVERYTHING if "query/kernel" not in p}),
+    (("tasks/search/log_scale",), EVERYTHING - {"tasks/search/log_scale"}),
+  ],
+)
+def test_freeze_by_path(freeze, trained):
+  parts = split(PARAMS, freeze)
+  assert _paths(parts[0]) == trained and _paths(parts[1]) == EVERYTHING - trained
+  jax.tree.map(np.testing.assert_array_equal, merge(*parts), PARAMS)
+
+
+def test_with_lora_the_backbone_is_frozen_unless_freeze_says_otherwise():
+  adapters = {"layer_0": {"query": {"a": np.ones((2, 1)), "b": np.ones((1, 2))}}}
+  params = {**PARAMS, "encoder": PARAMS["encoder"] | {"lora": adapters}}
+  lora = {f"encoder/lora/layer_0/query/{name}" for name in "ab"}
+  assert _paths(split(params, ())[0]) == HEAD | lora
+  assert _paths(split(params, ("backbone/embeddings",))[0]) == {p for p in EVERYTHING | lora if "embeddings" not in p}
+
+
+@pytest.mark.parametrize(
+  "freeze, message",
+  [
+    (("backbone", "backbone/layer_01"), r"'backbone/layer_01', which no parameter has; near it are .*backbone/layer_0"),
+    (("quite_unlike",), r"'quite_unlike', which no parameter has; near it are backbone, projection, tasks"),
+    (("backbone", "projection", "tasks"), r"leaves nothing to train"),
+  ],
+)
+def test_freeze_that_cannot_be_meant(freeze, message):
+  with pytest.raises(ValueError, match=message):
+    split(PARAMS, freeze)
+
+
+@pytest.mark.parametrize("freeze", ["backbone", (3,)])
+def test_freeze_is_a_tuple_of_paths(freeze):
+  with pytest.raises(ValueError, match=r"is not a tuple of paths; use for example \('backbone',\)"):
+    OptimSpec(freeze=freeze).validate()
+
+
+def test_layer_rates_count_the_frozen_layers_too():
+  rates = layer_rates(split(PARAMS, ("backbone/layer_1",))[0], 0.5)
+  assert rates["encoder"]["backbone"]["layer_0"]["query"]["kernel"] == 0.5
+
+
+def test_count():
+  # 6 + 2 of the embeddings, 6 + 6 of two layers, 6 of the projection, 1 scalar; float32.
+  assert count(PARAMS, ()) == (27, 27, 16 * 27)
+  assert count(PARAMS, ("backbone",)) == (7, 27, 16 * 7 + 4 * 20)

@@ -1,5 +1,6 @@
 """The step under pmap itself: many devices, chunks and packings give the gradients of one device."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -8,10 +9,11 @@ import numpy as np
 import optax
 import pytest
 
-from mtc import data, models, parallel, step as step_lib
+from mtc import data, models, optim, parallel, step as step_lib
 from mtc.config import Task
 from mtc.losses import CoSENT, InfoNCE, Matryoshka
-from mtc.models import ModelSpec
+from mtc.models import LoraSpec, ModelSpec
+from mtc.optim import OptimSpec
 
 SPEC = ModelSpec(layers=2, width=16, heads=2, mlp_width=32, positions=64, dim=8, dropout=0.0, dtype="float32")
 BATCH = {"search": 13, "topic": 10, "graded": 11}  # none divides by 2, 4 or 8: every run has filler rows
@@ -75,23 +77,27 @@ KEEP = optax.GradientTransformation(
 )
 
 
-def _gradients(encoder, tasks, prepared, devices, chunks=1, number=3, slots=None, monkeypatch=None):
+def _gradients(encoder, tasks, prepared, devices, chunks=1, number=3, freeze=()):
   """The loss and the gradients of step `number`, computed by the real train step on so many devices."""
   sampler = data.Sampler(prepared, BATCH, seed=1)
   packer = data.Packer(prepared, sampler, devices, chunks=chunks)
   across = partial(parallel.across_devices, devices=jax.devices()[:devices])
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(parallel, "across_devices", across)
-    train_step = step_lib.make_train_step(encoder, tasks, KEEP, seed=0, rows_per_chunk=packer.rows_per_chunk)
+    train_step = step_lib.make_train_step(encoder, tasks, KEEP, 0, packer.rows_per_chunk, freeze)
   batch = packer.step(number)
   rows, length = batch.tokens.ids.shape[1:]
   if chunks > 1:
     assert packer.rows_per_chunk(rows, length) < rows, (
       "nothing was chunked: this test would compare a thing with itself"
     )
-  state = step_lib.init_state(encoder.init(jax.random.key(0)), tasks, KEEP)
+  state = step_lib.init_state(encoder.init(jax.random.key(0)), tasks, KEEP, freeze)
   # Larger weights than a start has: every path of the network must matter to the gradient.
   state = state.replace(params=jax.tree.map(lambda x: x * 5 if x.ndim > 1 else x, state.params))
+  if "lora" in state.params["encoder"]:  # while b is zero, a has no gradient; were b constant, a norm would undo it
+    rng = np.random.default_rng(0)
+    moved = lambda x: np.asarray(x + 0.2 * rng.normal(size=x.shape), np.float32)
+    state.params["encoder"]["lora"] = jax.tree.map(moved, state.params["encoder"]["lora"])
   state, metrics = train_step(state, batch)
   return parallel.to_host(metrics), parallel.to_host(state.opt_state)
 
@@ -154,3 +160,71 @@ def test_a_mean_over_each_device_alone_is_noticed(encoder, tasks, prepared, one_
   monkeypatch.setattr(parallel, "weighted_mean", alone)
   _, gradients = _gradients(encoder, tasks, prepared, devices=2)
   assert _difference(gradients, one_device[1]) > 1e-3
+
+
+LORA = LoraSpec(rank=2, targets=("query", "mlp_output"))
+FREEZE = ("backbone/embeddings", "backbone/layer_0", "tasks/search")
+
+
+@pytest.fixture(scope="module")
+def adapted(tokenizer):
+  config = models.scratch_config(SPEC, 0) | {"vocab_size": tokenizer.get_vocab_size()}
+  return models.build(config, replace(SPEC, pretrained="base", lora=LORA))
+
+
+@pytest.fixture(scope="module")
+def part_on_one_device(adapted, tasks, prepared):
+  return _gradients(adapted, tasks, prepared, devices=1, freeze=FREEZE)
+
+
+def _paths(tree) -> set[str]:
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
+def test_what_is_trained_has_the_gradients_of_the_whole(adapted, tasks, prepared, part_on_one_device):
+  # Not to freeze anything cannot be said where there is LoRA: one table without a gradient stands for it.
+  metrics, whole = _gradients(adapted, tasks, prepared, devices=1, freeze=("backbone/embeddings/type",))
+  part_metrics, part = part_on_one_device
+  kept = {p for p in _paths(whole) if "layer_0" not in p or "lora" in p}
+  assert _paths(part) == {p for p in kept if "embeddings" not in p and "tasks/search" not in p}
+  assert {"encoder/lora/layer_0/query/a", "encoder/backbone/layer_1/query/kernel"} < _paths(part)
+  trained = jax.tree.map(lambda p, w: w if p is not None else None, part, whole, is_leaf=lambda x: x is None)
+  assert _difference(part, trained) < 1e-5
+  norm = np.sqrt(sum(float((leaf.astype(np.float64) ** 2).sum()) for leaf in jax.tree.leaves(part)))
+  np.testing.assert_allclose(part_metrics["grad_norm"], norm, rtol=1e-5)
+  assert part_metrics["grad_norm"] < 0.99 * metrics["grad_norm"]
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+def test_devices_give_the_gradients_of_one_with_lora_and_frozen_parts(
+  adapted, tasks, prepared, part_on_one_device, devices
+):
+  _, gradients = _gradients(adapted, tasks, prepared, devices, freeze=FREEZE)
+  assert _difference(gradients, part_on_one_device[1]) < 1e-5
+
+
+def test_the_optimizer_has_a_state_for_what_is_trained_only(adapted, tasks):
+  optimizer = optim.make_optimizer(OptimSpec(), 10)
+  state = step_lib.init_state(adapted.init(jax.random.key(0)), tasks, optimizer)
+  learned = 2 * 2 * 2 + 2 + 1  # a and b of two targets in two layers, the projection, the temperature of "search"
+  assert len(jax.tree.leaves(optim.split(state.params, ())[0])) == learned
+  assert len(jax.tree.leaves(state.opt_state)) == 2 * learned + 2  # two moments, and two counts of steps
+
+
+def test_what_is_frozen_keeps_its_bits(encoder, tasks, prepared):
+  freeze = ("backbone", "tasks/search")
+  optimizer = optim.make_optimizer(OptimSpec(learning_rate=0.1, weight_decay=0.5, warmup=0.0, layer_decay=0.5), 10)
+  packer = data.Packer(prepared, data.Sampler(prepared, BATCH, seed=1), 8)
+  step = step_lib.make_train_step(encoder, tasks, optimizer, 0, packer.rows_per_chunk, freeze)
+  state = step_lib.init_state(encoder.init(jax.random.key(0)), tasks, optimizer, freeze)
+  before = jax.tree.map(np.copy, state.params)
+  for number in range(2):
+    state, metrics = step(state, packer.step(number))
+  assert int(metrics["finite"]) == 1
+  after = parallel.to_host(state.params)
+  jax.tree.map(np.testing.assert_array_equal, after["encoder"]["backbone"], before["encoder"]["backbone"])
+  jax.tree.map(np.testing.assert_array_equal, after["tasks"], before["tasks"])
+  for name, value in after["encoder"]["projection"].items():
+    assert np.abs(value - before["encoder"]["projection"][name]).max() > 0.01
