@@ -49,7 +49,11 @@ _MODELS = {
     **_SIZES, num_key_value_heads=2, use_sliding_window=True, sliding_window=3, max_window_layers=1
   ),
   "qwen2_yarn": transformers.Qwen2Config(
-    **_SIZES, num_key_value_heads=4, rope_parameters=_YARN | {"mscale": 2.0, "mscale_all_dim": 0.5, "truncate": False}
+    **_SIZES,
+    num_key_value_heads=4,
+    head_dim=12,
+    rope_parameters=_YARN
+    | {"original_max_position_embeddings": 32, "mscale": 2.0, "mscale_all_dim": 0.5, "truncate": False},
   ),
   "qwen3_old": transformers.Qwen3Config(
     **_SIZES, num_key_value_heads=2, head_dim=6, rope_parameters={"rope_type": "default", "rope_theta": 1e6}
