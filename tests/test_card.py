@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import mtc
-from mtc import card, data, export, train
+from mtc import card, data, export, records, train
 from mtc.config import Evaluation, Experiment, Task
 from mtc.evaluators import SameLabelRetrieval
 from mtc.losses import CoSENT, InfoNCE, Matryoshka
@@ -176,7 +176,9 @@ def test_the_three_tools_give_the_same(pooling, projection, experiment, make_emb
     np.testing.assert_allclose(spaces[2]["encode"](texts, role).numpy(), wanted, atol=1e-5)
 
 
-def test_a_run_leaves_a_card_and_another_one_the_same(data_dir, tmp_path):
+def test_a_run_leaves_a_card_and_another_one_the_same(data_dir, tmp_path, monkeypatch):
+  environment = records.environment()  # a commit between the two runs is no part of this test
+  monkeypatch.setattr(records, "environment", lambda command: environment | {"command": list(command)})
   experiment = Experiment(
     tasks={"tags": Task(data.Folder("hashtag"), data.SameLabel(), batch_size=8, max_length=32)},
     evaluations={"tags": Evaluation(data.Folder("hashtag"), data.SameLabel(), SameLabelRetrieval(limit=20))},
