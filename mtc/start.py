@@ -7,6 +7,7 @@ from pathlib import Path
 import shutil
 
 import jax
+import numpy as np
 from tokenizers import Tokenizer
 
 from mtc import data, models
@@ -32,14 +33,7 @@ def start_model(experiment: Experiment, workdir: Path) -> Embedder:
     config, tokenizer, spec = loaded.config, loaded.tokenizer, _adopt(spec, loaded.spec)
     prompts |= {role: prompt for role, prompt in loaded.prompts.items() if not prompts.get(role)}
   else:
-    tokenizer = trained_tokenizer(
-      workdir / "tokenizer",
-      _texts(experiment),
-      spec.vocab_size,
-      positions=spec.positions,
-      max_alphabet=4000,
-      strip_accents=True,
-    )
+    tokenizer = _tokenizer(experiment, workdir / "tokenizer")
     sized = models.scratch_config(spec, data.tokenizer.special_ids(tokenizer)["pad"])
     config = sized | {"vocab_size": tokenizer.get_vocab_size()}
     spec = replace(spec, pooling=spec.pooling or "mean", projection=spec.projection or "identity")
@@ -55,8 +49,8 @@ def start_model(experiment: Experiment, workdir: Path) -> Embedder:
   params = encoder.init(jax.random.key(experiment.seed))
   if loaded:
     params["backbone"] = loaded.params["backbone"]
-    if loaded.spec.dim == spec.dim and spec.dim:
-      params["projection"] = loaded.params["projection"]
+    if loaded.spec.dim and spec.dim:
+      params["projection"] = _reduce(loaded.params["projection"], spec.dim, experiment.seed)
   if spec.adapter:
     params = models.start_from_adapter(params, spec, config)
   return Embedder(encoder, params, config, spec, tokenizer, prompts=prompts, max_length=longest)
@@ -65,10 +59,30 @@ def start_model(experiment: Experiment, workdir: Path) -> Embedder:
 def _adopt(spec: models.ModelSpec, theirs: models.ModelSpec) -> models.ModelSpec:
   """The spec with the pooling and projection of the pretrained model where it names none."""
   if theirs.dim and theirs.dim != spec.dim:
-    instead = "a new one takes its place" if spec.dim else "the embedding has the encoder's width"
+    instead = "a random rotation reduces it" if spec.dim else "the embedding has the encoder's width"
     print(f"{spec.pretrained} projects to {theirs.dim} dimensions, model.dim={spec.dim}: {instead}", flush=True)
   projection = theirs.projection if theirs.dim == spec.dim else "identity"
   return replace(spec, pooling=spec.pooling or theirs.pooling, projection=spec.projection or projection)
+
+
+def _reduce(projection: dict[str, np.ndarray], dim: int, seed: int) -> dict[str, np.ndarray]:
+  """A projection to `dim` dimensions: itself where it has as many, else followed by a random part of a rotation."""
+  size = projection["kernel"].shape[1]
+  if dim == size:
+    return projection
+  square = np.random.default_rng(seed).normal(size=(max(size, dim), max(size, dim)))
+  turn = np.linalg.qr(square)[0][:size, :dim].astype(np.float32)
+  return {name: values @ turn for name, values in projection.items()}
+
+
+def _tokenizer(experiment: Experiment, directory: Path) -> Tokenizer:
+  spec = experiment.model
+  if spec.tokenizer:
+    return data.tokenizer.load(spec.tokenizer)
+  texts = _texts(experiment)
+  return trained_tokenizer(
+    directory, texts, spec.vocab_size, positions=spec.positions, max_alphabet=4000, strip_accents=True
+  )
 
 
 def trained_tokenizer(

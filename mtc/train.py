@@ -6,9 +6,10 @@ import json
 import os
 from pathlib import Path
 
+import jax
 import numpy as np
 
-from mtc import card, data, evaluate, export, loop, optim, parallel, records, step as step_lib
+from mtc import card, data, evaluate, export, loop, models, optim, parallel, records, step as step_lib
 from mtc.config import Experiment
 from mtc.embed import Embedder
 from mtc.start import start_model
@@ -56,6 +57,11 @@ def prepare(experiment: Experiment, workdir: Path, command: Sequence[str] = ()) 
       on_bad_row=experiment.on_bad_row,
       teacher=_teacher(experiment, name, model.width),
     )
+  if experiment.model.rarity:
+    tokens = [np.bincount(p.tokens, minlength=model.tokenizer.get_vocab_size()) for p in prepared.values()]
+    key = jax.random.key(experiment.seed)
+    weighed = models.weigh_words(model.params, np.sum(tokens, axis=0), experiment.model.rarity, key)
+    model = replace(model, params=weighed)
   sampler = data.Sampler(
     prepared,
     {name: task.batch_size for name, task in experiment.tasks.items()},
@@ -123,9 +129,11 @@ class _Run:
         f"{report['truncated']:6,} {skipped:7,} {task.batch_size:6} {mix[name].epochs:7.2f}"
       )
     counts = self.counts
+    longest = max(plan.length for plan in self.packer.plans.values())
+    kept = models.training_bytes(self.model.config, self.model.spec, self.packer.tokens_per_chunk, longest).activations
     lines.append(
-      f"{counts.total / 1e6:.2f} M parameters, {counts.trained / 1e6:.2f} M of them trained: "
-      f"{counts.state_bytes / 2**20:,.0f} MiB on each device of {parallel.describe()}, and activations; its grids:"
+      f"{counts.total / 1e6:.2f} M parameters, {counts.trained / 1e6:.2f} M of them trained, on {parallel.describe()}: "
+      f"{counts.state_bytes / 2**20:,.0f} MiB on each, and about {kept / 2**20:,.0f} MiB of activations; its grids:"
     )
     for names, plan in self.packer.plans.items():
       lines.append(

@@ -65,7 +65,7 @@ def test_the_config_has_the_last_word(made, tmp_path, capsys):
   assert not capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("dim", "instead"), [(5, "a new one takes its place"), (0, "has the encoder's width")])
+@pytest.mark.parametrize(("dim", "instead"), [(5, "a random rotation reduces it"), (0, "has the encoder's width")])
 def test_a_projection_of_another_size(made, tmp_path, capsys, dim, instead):
   found = start(made, tmp_path, dim=dim)
   assert (found.spec.pooling, found.spec.projection, found.width) == ("last", "identity", dim or 16)

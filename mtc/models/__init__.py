@@ -4,8 +4,10 @@ from mtc.models.architecture import positions, width, with_attention
 from mtc.models.encoder import Encoder, build
 from mtc.models.lora import LoraSpec, merge as merge_lora
 from mtc.models.masked_lm import Head, build_head
+from mtc.models.memory import training_bytes
 from mtc.models.peft import load_adapter, save_adapter, start_from_adapter
 from mtc.models.pretrained import load_backbone, load_masked_lm, read_config, resolve, save_backbone
+from mtc.models.rarity import weigh_words
 from mtc.models.sentence_transformers import (
   SentenceTransformer,
   is_sentence_transformer,
@@ -36,6 +38,8 @@ __all__ = [
   "save_sentence_transformer",
   "scratch_config",
   "start_from_adapter",
+  "training_bytes",
+  "weigh_words",
   "width",
   "with_attention",
 ]

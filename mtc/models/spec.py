@@ -20,6 +20,9 @@ class ModelSpec:
     pretrained: a Hugging Face or sentence-transformers directory, or a name on the hub; "" starts from a seed.
     architecture: of an encoder that starts from a seed: bert, or modernbert (rotary positions, local attention).
     layers, width, heads, mlp_width, vocab_size, positions: sizes of an encoder that starts from a seed; else unused.
+    tokenizer: a directory with the tokenizer of an encoder that starts from a seed; "" = trained on the tasks' texts.
+    rarity: of an encoder that starts from a seed: words start with less weight the more frequent they are, see
+      `weigh_words`; a share of all tokens, 1e-3 for example; 0 = all alike.
     dropout: the rate for hidden states and attention in training. It also replaces the rates of a pretrained config.
     dim: of the embedding, reached by a learned projection; 0 = no projection, the embedding has the encoder's width. A
       sentence-transformers directory brings its own projection where the size is the same.
@@ -41,6 +44,8 @@ class ModelSpec:
   mlp_width: int = 1024
   vocab_size: int = 8192
   positions: int = 512
+  tokenizer: str = ""
+  rarity: float = 0.0
   dropout: float = 0.1
   dim: int = 50
   pooling: str = ""
@@ -73,6 +78,14 @@ class ModelSpec:
       raise ValueError(f"model.attention={self.attention!r} is unknown; use one of {', '.join(ATTENTIONS)}")
     if self.dtype not in DTYPES:
       raise ValueError(f"model.dtype={self.dtype!r} is unknown; use one of {', '.join(DTYPES)}")
+    if self.pretrained and self.tokenizer:
+      raise ValueError(
+        f"model.tokenizer={self.tokenizer!r} is for an encoder from a seed; {self.pretrained!r} brings its own"
+      )
+    if self.rarity < 0 or (self.pretrained and self.rarity):
+      raise ValueError(
+        f"model.rarity={self.rarity} must be 0 or, for an encoder from a seed, a small share such as 1e-3"
+      )
     self.lora.validate()
     if not self.pretrained and (self.lora.rank or self.adapter):
       name, value = ("lora.rank", self.lora.rank) if self.lora.rank else ("adapter", repr(self.adapter))
