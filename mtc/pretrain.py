@@ -46,10 +46,15 @@ def prepare(settings: Pretraining, workdir: Path, command: Sequence[str] = ()) -
     ValueError, OSError: the config, the texts, the model or the workdir cannot be used; says what would.
   """
   settings.validate()
+  if settings.model.lora.rank or settings.model.adapter:
+    raise ValueError(
+      "model.lora and model.adapter are not for pretraining; optim.freeze keeps parts of a model as it is"
+    )
   workdir = records.open_workdir(workdir, settings)
   if (workdir / "evaluation.json").exists() and (workdir / "export").exists():
     return lambda: _already_done(workdir)
   model, head = _start(settings, workdir)
+  counts = optim.count(step_lib.init_params(model.params, {}), settings.optim.freeze)
   prepared = {
     name: data.prepare(
       corpus.source.resolve(settings.data_dir),
@@ -82,7 +87,7 @@ def prepare(settings: Pretraining, workdir: Path, command: Sequence[str] = ()) -
   )
   if parallel.is_main_process():
     records.write_run(workdir, settings, reports, command)
-  return lambda: _run(settings, workdir, model, masked_lm_loss(model.encoder, head), training, held_out)
+  return lambda: _run(settings, workdir, model, counts, masked_lm_loss(model.encoder, head), training, held_out)
 
 
 def masked_lm_loss(encoder: models.Encoder, head: models.Head) -> Loss:
@@ -126,7 +131,9 @@ def _start(settings: Pretraining, workdir: Path) -> tuple[Embedder, models.Head]
     sized = models.scratch_config(spec, data.tokenizer.special_ids(tokenizer)["pad"])
     config = sized | {"vocab_size": tokenizer.get_vocab_size()}
   if settings.length > models.positions(config):
-    raise ValueError(f"length={settings.length} is over the {models.positions(config)} positions of this model")
+    raise ValueError(
+      f"length={settings.length} is over the {models.positions(config)} positions of this model; use less"
+    )
   encoder, head = models.build(config, spec), models.build_head(config)
   backbone_key, head_key = jax.random.split(jax.random.key(settings.seed))
   params = encoder.init(backbone_key)
@@ -147,7 +154,7 @@ def _sample(settings: Pretraining) -> Iterator[str]:
     count += 1
   shares = np.array(list(sizes.values()), float) ** settings.exponent
   # So many characters as `tokenizer_texts` texts of the usual length have.
-  wanted = shares / shares.sum() * sum(sizes.values()) * min(1, settings.tokenizer_texts / count)
+  wanted = shares / shares.sum() * sum(sizes.values()) * min(1, settings.tokenizer_texts / max(count, 1))
   keep = {group: wanted[number] / size for number, (group, size) in enumerate(sizes.items())}
   for group, text in _texts(settings):
     if zlib.crc32(text.encode()) < keep[group] * 2**32:
@@ -164,7 +171,13 @@ def _texts(settings: Pretraining) -> Iterator[tuple[tuple[str, str], str]]:
 
 
 def _run(
-  settings: Pretraining, workdir: Path, model: Embedder, loss: Loss, training: data.Masker, held_out: data.Masker
+  settings: Pretraining,
+  workdir: Path,
+  model: Embedder,
+  counts: optim.Counts,
+  loss: Loss,
+  training: data.Masker,
+  held_out: data.Masker,
 ) -> int:
   optimizer = optim.make_optimizer(settings.optim, settings.steps)
   state = step_lib.init_state(model.params, {}, optimizer, settings.optim.freeze)
@@ -181,7 +194,7 @@ def _run(
     return -scores["held_out/loss"]
 
   def begin(first: int) -> None:
-    print(_introduction(settings, model, training, first), flush=True)
+    print(_introduction(settings, counts, training, first), flush=True)
 
   step = step_lib.make_step(loss, optimizer, settings.seed, settings.optim.freeze)
   ended = loop.run(settings, workdir, state, step, training.step, begin, measure)
@@ -196,14 +209,13 @@ def _run(
   return ended.code
 
 
-def _introduction(settings: Pretraining, model: Embedder, training: data.Masker, first: int) -> str:
+def _introduction(settings: Pretraining, counts: optim.Counts, training: data.Masker, first: int) -> str:
   largest = sorted(zip(training.shares, training.groups.items()), key=lambda each: -each[0])
   lines = [f"{'group':24} {'texts':>10} {'tokens':>13} {'share':>7}"]
   for share, (name, (texts, tokens)) in itertools.islice(largest, 12):
     lines.append(f"{name:24} {texts:10,} {tokens:13,} {share:7.3f}")
   if len(largest) > 12:
     lines.append(f"and {len(largest) - 12} more")
-  counts = optim.count(step_lib.init_params(model.params, {}), settings.optim.freeze)
   lines.append(
     f"{counts.total / 1e6:.2f} M parameters, {counts.trained / 1e6:.2f} M of them trained, on {parallel.describe()}"
   )

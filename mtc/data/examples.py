@@ -96,8 +96,9 @@ class SameLabel:
 class Crops:
   """Texts without labels: the first and the last part of each are a pair.
 
-  Words are what spaces separate; a text without them is cut between characters. Example: with share=0.6, the ten words
-  a b c d e f g h i j give the anchor a b c d e f and the positive e f g h i j.
+  Words are what spaces separate; a text with fewer than `least` of them, as where no spaces are written, is cut between
+  characters. Example: with share=0.6, the ten words a b c d e f g h i j give the anchor a b c d e f and the positive
+  e f g h i j.
 
   Reference: independent cropping of arXiv 2112.09118, section 3.2, with one fixed pair of crops for each text.
   """
@@ -106,7 +107,7 @@ class Crops:
   scored: ClassVar[bool] = False
   text: str = "text"
   share: float = 0.6  # of the words, in each part
-  least: int = 6  # words (or characters, where there are no spaces); shorter texts are bad rows
+  least: int = 6  # words, or else characters; shorter texts are bad rows
 
   def parse(self, place: str, row: Row) -> Example:
     if not 0 < self.share <= 1:
@@ -114,7 +115,7 @@ class Crops:
     text = _text(place, row, self.text)
     parts, glue = text.split(), " "
     if len(parts) < self.least:
-      parts, glue = list("".join(parts)), ""
+      parts, glue = list(" ".join(parts)), ""
     if len(parts) < self.least:
       raise BadRow(place, f"field {self.text!r} is too short for two parts", f"{len(parts)} < least={self.least}")
     size = max(1, round(self.share * len(parts)))

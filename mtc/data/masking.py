@@ -117,10 +117,10 @@ class Masker:
         tokens[0], tokens[-1] = corpus.tokens[first], corpus.tokens[last - 1]
       else:
         tokens = corpus.tokens[first:last]
+      texts.append(tokens)  # also the last one, which may not fit: a grid of one row would else stay empty
       room -= len(tokens)
-      if room < 0:
+      if room <= 0:
         break
-      texts.append(tokens)
     sizes = np.array([len(tokens) for tokens in texts])
     row, column, number = best_fit(sizes, length, length // _TEXT)
     ids, segment, position = np.zeros((3, rows, length), np.int32)

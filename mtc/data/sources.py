@@ -55,7 +55,7 @@ class Source(Protocol):
   """What a task names in its config."""
 
   def resolve(self, data_dir: str) -> Rows:
-    """Finds the rows; only `Folder` looks at `data_dir`."""
+    """Finds the rows; only `Folder` and `Text` look at `data_dir`."""
     ...
 
 
@@ -148,7 +148,9 @@ class Text:
           on_bad(BadRow(place, "not UTF-8", f"byte {error.start + 1} of the line"))
 
   def fingerprint(self, split: str) -> str:
-    return hash_files(self._files(split))
+    files = self._files(split)
+    languages = [self.language or file.name.split(".")[0] for file in files]
+    return hashlib.sha256(f"{languages} {hash_files(files)}".encode()).hexdigest()
 
   def _files(self, split: str) -> list[Path]:
     if split != "train":

@@ -101,8 +101,8 @@ def train(texts: Iterable[str], vocab_size: int, *, max_alphabet: int = 4000, st
 
 
 def word_starts(tokenizer: Tokenizer) -> np.ndarray:
-  """bool[vocabulary]: whether a token begins a word; WordPiece (##), Metaspace (▁) and byte-level BPE (Ġ) show it."""
-  pieces = [tokenizer.id_to_token(index) or "" for index in range(tokenizer.get_vocab_size())]
+  """bool[largest id + 1]: which tokens begin a word; WordPiece (##), Metaspace (▁) and byte-level BPE (Ġ) show it."""
+  pieces = [tokenizer.id_to_token(index) or "" for index in range(max(tokenizer.get_vocab().values()) + 1)]
   if any(piece.startswith("##") for piece in pieces):
     return np.array([not piece.startswith("##") for piece in pieces])
   mark = next((mark for mark in "▁Ġ" if any(piece.startswith(mark) for piece in pieces)), "")

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from mtc.data.examples import Pairs, SameLabel, Scored, Translations, read
+from mtc.data.examples import Crops, Pairs, SameLabel, Scored, Translations, read
 from mtc.data.sources import BadRow, InMemory
 
 
@@ -51,6 +51,36 @@ def test_scored_brings_scores_to_0_1(score, scaled):
 def test_translations_are_grouped_by_id():
   example = Translations().parse("here", {"id": 4, "text": "ja", "language": "de"})
   assert (example["anchor"], example["labels"], example["anchor_id"], example["language"]) == ("ja", ["4"], "", "de")
+
+
+@pytest.mark.parametrize(
+  ("settings", "text", "anchor", "positive"),
+  [
+    ({}, "a b c d e f g h i j", "a b c d e f", "e f g h i j"),  # as documented
+    ({"share": 0.5}, " a b\n\tc d  e f ", "a b c", "d e f"),
+    ({"share": 1.0}, "a b c d e f", "a b c d e f", "a b c d e f"),
+    ({"share": 0.01}, "a b c d e f", "a", "f"),
+    ({}, "今天天气很好我们去", "今天天气很", "很好我们去"),
+    ({"share": 0.5}, "今天天气 很好我们去", "今天天气 ", "很好我们去"),
+    ({"share": 0.5, "least": 2}, "two words", "two", "words"),
+  ],
+)
+def test_crops(settings, text, anchor, positive):
+  example = Crops(**settings).parse("here", {"text": text, "language": "de", "id": 7})
+  assert (example["anchor"], example["positive"]) == (anchor, positive)
+  assert (example["negatives"], example["labels"], example["score"], example["language"]) == ([], [], None, "de")
+  assert (example["anchor_id"], example["positive_id"]) == ("", "")
+
+
+def test_crops_of_texts_that_are_too_short():
+  with pytest.raises(BadRow, match=r"here: field 'text' is too short for two parts \(5 < least=6\); mend the row"):
+    Crops().parse("here", {"text": " a b c "})
+  assert Crops().parse("here", {"text": "abcdef"})["anchor"] == "abcd"
+  with pytest.raises(BadRow, match="field 'body' is empty"):
+    Crops(text="body").parse("here", {"body": " "})
+  for share in (0, -0.5, 1.1, math.nan):
+    with pytest.raises(ValueError, match=rf"share={share} of Crops is not in \(0, 1\]"):
+      Crops(share=share).parse("here", {"text": "a b c d e f"})
 
 
 @pytest.mark.parametrize(

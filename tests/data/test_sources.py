@@ -103,6 +103,56 @@ def test_parquet_reads_the_same_rows_and_names_them(tmp_path):
     rows_of(source, "test")
 
 
+def test_text_is_a_text_a_line_in_the_language_of_its_file(tmp_path):
+  (tmp_path / "texts").mkdir()
+  de, ja = tmp_path / "texts/de.news.txt", tmp_path / "texts/ja.txt.gz"
+  de.write_bytes(b"\xef\xbb\xbf" + " Ein Café\u2028öffnet \r\n\n \nEs schneit".encode())
+  with gzip.open(ja, "wb") as file:
+    file.write("東京の朝\n".encode())
+  (tmp_path / "texts/readme.md").write_text("not a text")
+  source = sources.Text("texts").resolve(str(tmp_path))
+  assert list(source.rows("train")) == [
+    (f"{de}:1", {"text": "Ein Café\u2028öffnet", "language": "de"}),
+    (f"{de}:4", {"text": "Es schneit", "language": "de"}),
+    (f"{ja}:1", {"text": "東京の朝", "language": "ja"}),
+  ]
+  assert source.splits() == ["train"]
+  assert {row["language"] for row in rows_of(sources.Text(str(tmp_path / "texts"), language="xx"), "train")} == {"xx"}
+
+
+def test_text_that_cannot_be_read(tmp_path):
+  path = tmp_path / "de.txt"
+  path.write_bytes(b"eins\nzw\xff\ndrei\n")
+  source = sources.Text(str(tmp_path))
+  with pytest.raises(sources.BadRow) as caught:
+    rows_of(source, "train")
+  assert str(caught.value).startswith(f"{path}:2: not UTF-8 (byte 3 of the line); mend the row")
+  bad: list[sources.BadRow] = []
+  assert [row["text"] for _, row in source.rows("train", bad.append)] == ["eins", "drei"]
+  assert [one.reason for one in bad] == ["not UTF-8"]
+  for read in (source.fingerprint, lambda split: rows_of(source, split)):
+    with pytest.raises(ValueError, match="no split 'test' in the text files of .*; they are the split 'train'"):
+      read("test")
+  (tmp_path / "empty").mkdir()
+  with pytest.raises(FileNotFoundError, match=r"empty has no \.txt or \.txt\.gz; .*empty is empty; correct the path"):
+    rows_of(sources.Text("empty").resolve(str(tmp_path)), "train")
+  with pytest.raises(FileNotFoundError, match=r"nowhere has no .*nowhere is not a directory"):
+    sources.Text(str(tmp_path / "nowhere")).fingerprint("train")
+
+
+def test_the_fingerprint_of_text_follows_its_languages(tmp_path):
+  # Tokens are kept by the fingerprint, and with them which text is of which language.
+  for name in ("a", "b"):
+    (tmp_path / f"{name}.txt").write_text(f"{name}\n")
+  first = sources.Text(str(tmp_path)).fingerprint("train")
+  assert sources.Text(str(tmp_path)).fingerprint("train") == first
+  assert sources.Text(str(tmp_path), language="de").fingerprint("train") != first
+  (tmp_path / "b.txt").rename(tmp_path / "c.txt")
+  renamed = sources.Text(str(tmp_path)).fingerprint("train")
+  (tmp_path / "c.txt").write_text("other\n")
+  assert len({first, renamed, sources.Text(str(tmp_path)).fingerprint("train")}) == 3
+
+
 @pytest.mark.parametrize(("opener", "end"), [(open, ""), (gzip.open, ".gz")])
 def test_beir_joins_queries_and_documents(tmp_path, opener, end):
   source = sources.Beir(str(write_beir(tmp_path, opener, end)))

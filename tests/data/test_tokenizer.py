@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, processors
 
@@ -137,3 +138,40 @@ def test_a_tokenizer_without_padding_is_saved_with_another_token_for_it(tokenize
   batch = loaded(["sea", "sky sea sky"], padding=True)
   assert batch["input_ids"] == [[0, 3, 3, 3], [1, 0, 1, 3]]
   assert batch["attention_mask"] == [[1, 1, 0, 0], [1, 1, 1, 1]]
+
+
+def test_marks_that_combine_with_letters_are_kept(tmp_path):
+  from transformers import AutoTokenizer
+
+  texts = ["कुताब केताब", "été ete", "한국어 한국"] * 5
+  bert, marks = tk.train(texts, 400), tk.train(texts, 400, strip_accents=False)
+  for one, other in (("कुताब", "केताब"), ("été", "ete")):
+    assert bert.encode(one).ids == bert.encode(other).ids
+    assert marks.encode(one).ids != marks.encode(other).ids
+  for text in (*texts, "Été", "한어"):
+    assert marks.token_to_id("[UNK]") not in marks.encode(text).ids
+  # Whether a letter was written as one character or as two makes no difference.
+  assert marks.encode("\u00e9t\u00e9").ids == marks.encode("e\u0301te\u0301").ids == marks.encode("ÉTÉ").ids
+  assert tk.fingerprint(tk.train(texts, 400, strip_accents=False)) == tk.fingerprint(marks)
+  tk.save(marks, tmp_path, max_length=48)
+  assert tk.fingerprint(tk.load(str(tmp_path))) == tk.fingerprint(marks)
+  assert AutoTokenizer.from_pretrained(str(tmp_path))(texts)["input_ids"] == [marks.encode(text).ids for text in texts]
+
+
+def test_an_alphabet_has_the_most_frequent_characters():
+  texts = ["aaa bbb ab", "東"]
+  assert "[UNK]" not in tk.train(texts, 100).encode("東 ab").tokens
+  few = tk.train(texts, 100, max_alphabet=2)
+  assert few.encode("東 ab").tokens == ["[CLS]", "[UNK]", "ab", "[SEP]"]
+  assert not set(few.get_vocab()) & {"東", "##東"}
+
+
+def test_which_tokens_begin_a_word(tokenizer):
+  starts = tk.word_starts(tokenizer)
+  assert len(starts) == tokenizer.get_vocab_size()
+  for index, start in enumerate(starts):
+    assert start != tokenizer.id_to_token(index).startswith("##")
+  for mark in "▁Ġ":
+    bpe = Tokenizer(models.BPE({"<mask>": 0, f"{mark}a": 1, "b": 2, mark: 3, "c": 7}, []))  # no tokens 4, 5, 6
+    np.testing.assert_array_equal(tk.word_starts(bpe), [False, True, False, True, *[False] * 4])
+  assert tk.word_starts(Tokenizer(models.WordLevel({"a": 0, "?": 1}, unk_token="?"))).all()
