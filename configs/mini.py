@@ -48,7 +48,7 @@ def get_config() -> Experiment:
       dim=256,
       dtype="float32",
     ),
-    optim=OptimSpec(learning_rate=2e-3),
+    optim=OptimSpec(learning_rate=1e-4),
     on_bad_row="skip",
-    steps=1200,
+    steps=300,
   )
