@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+import functools
 import json
 import os
 from pathlib import Path
@@ -13,7 +14,7 @@ from mtc import card, data, evaluate, export, loop, models, optim, parallel, rec
 from mtc.config import Experiment
 from mtc.embed import Embedder
 from mtc.start import start_model
-from mtc.types import TrainState
+from mtc.types import PyTree, TrainState
 
 
 def prepare(experiment: Experiment, workdir: Path, command: Sequence[str] = ()) -> Callable[[], int]:
@@ -107,13 +108,22 @@ class _Run:
       self._finish(ended)
     return ended.code
 
+  @functools.cached_property
+  def _inference(self) -> Embedder:
+    """Without parameters; a new one would be compiled anew at each validation."""
+    return self.model.inference({})
+
+  def _with(self, params: PyTree) -> Embedder:
+    """The embedder with these parameters of the encoder, as it will be loaded from the export."""
+    return replace(self._inference, params=models.merge_lora(params, self.model.spec.lora))
+
   def _begin(self, first: int) -> None:
     print(self._introduction(first), flush=True)
     self._before()
 
   def _before(self) -> dict:
     """The scores of the untrained model and of TF-IDF: measured once, then read."""
-    untrained = self.model.inference(self.model.params)
+    untrained = self._with(self.model.params)
     return evaluate.before(self.workdir / "before.json", untrained.encode, self.tables, self.experiment.evaluations)
 
   def _introduction(self, first: int) -> str:
@@ -150,7 +160,7 @@ class _Run:
     every = experiment.evaluate_every or experiment.steps
     if not self.validation or (taken // every == saved // every and taken < experiment.steps):
       return None
-    embedder = self.model.inference(parallel.to_host(state.params["encoder"]))
+    embedder = self._with(parallel.to_host(state.params["encoder"]))
     scores = evaluate.score(embedder.encode, self.validation, experiment.evaluations)
     writer.write(taken, {f"validation/{name}": value for name, value in scores.items()})
     if not experiment.best_metric:
@@ -164,19 +174,25 @@ class _Run:
     experiment, workdir = self.experiment, self.workdir
     before = self._before()
     params = parallel.to_host(ended.state.params["encoder"])
-    embedder = self.model.inference(params)
+    embedder = self._with(params)
     scores = evaluate.score(embedder.encode, self.tables, experiment.evaluations)
     environment = json.loads((workdir / "environment.json").read_text())
     export.write(
       embedder, workdir / "export", card.text(experiment, embedder, self.reports, environment, before, scores)
     )
-    if "lora" in params:
+    if "lora" in params and self._keeps_backbone():
       export.write_adapter(replace(self.model, params=params), workdir / "adapter")
     records.write_json(workdir / "evaluation.json", {"scores": scores})  # last: with it the run is finished
     print(evaluate.report({"TF-IDF": before["tfidf"], "before": before["untrained"], "after": scores}))
     print(evaluate.neighbours(embedder.encode, self.tables, experiment.examples_shown))
     best = "" if ended.best_step is None else f"\n  best on validation: the checkpoint of step {ended.best_step}"
     print(_where(workdir) + best)
+
+  def _keeps_backbone(self) -> bool:
+    """Whether all of the backbone is frozen: else an adapter of the base would not be the model that was trained."""
+    params = step_lib.init_params(self.model.params, self.experiment.tasks)
+    trained, _ = optim.split(params, self.experiment.optim.freeze)
+    return not jax.tree.leaves(trained["encoder"]["backbone"])
 
 
 def _teacher(experiment: Experiment, name: str, width: int) -> data.Teacher | None:

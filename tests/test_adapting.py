@@ -97,6 +97,12 @@ def test_a_stopped_run_with_lora_goes_on_to_the_same_bits(experiment, whole, tmp
       np.testing.assert_array_equal(resumed[key], expected[key], err_msg=f"{name}: {key}")
 
 
+def test_no_adapter_is_left_where_the_backbone_has_learned_too(experiment, tmp_path):
+  experiment.steps, experiment.optim.freeze = 1, ("backbone/embeddings",)
+  workdir = run(experiment, tmp_path / "run")
+  assert (workdir / "export").exists() and not (workdir / "adapter").exists()
+
+
 def test_an_adapter_is_a_start(experiment, whole, tmp_path):
   experiment.model.adapter = str(whole / "adapter")
   further = start_model(experiment, tmp_path).params
