@@ -159,7 +159,8 @@ def test_compare_from_the_command_line(experiment, make_embedder, tmp_path):
     "from mtc.evaluators import SameLabelRetrieval\n"
     "def get_config():\n"
     "  tags = data.Folder('hashtag'), data.SameLabel()\n"
-    "  return Experiment(tasks={'hashtag': Task(*tags)}, evaluations={'hashtag': Evaluation(*tags, SameLabelRetrieval())}, "
+    "  return Experiment(tasks={'hashtag': Task(*tags)}, "
+    "evaluations={'hashtag': Evaluation(*tags, SameLabelRetrieval())}, "
     f"data_dir={experiment.data_dir!r})\n"
   )
   command = [sys.executable, "-m", "mtc.evaluate", "--config", config, "--model", models[1], "--compare", models[0]]
