@@ -1,5 +1,7 @@
 """The steps of masked language modelling: what is drawn, what is hidden, and that every gap knows what was there."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -50,8 +52,8 @@ def corpora(tokenizer, tmp_path_factory):
 
 
 def masker(corpora, tokenizer, **changes) -> Masker:
-  settings = {"rows": ROWS, "length": LENGTH, "rate": RATE, "exponent": 0.5, "seed": 1, "devices": 1}
-  settings = settings | {"local_devices": range(changes.get("devices", 1))} | changes
+  settings: dict[str, Any] = {"rows": ROWS, "length": LENGTH, "rate": RATE, "exponent": 0.5, "seed": 1, "devices": 1}
+  settings |= {"local_devices": range(changes.get("devices", 1))} | changes
   return Masker(corpora, tokenizer, **settings)
 
 
