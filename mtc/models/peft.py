@@ -31,6 +31,14 @@ _PLAIN: dict[str, tuple[Any, ...]] = {
   "rank_pattern": ({}, None),
   "alpha_pattern": ({}, None),
   "modules_to_save": ([], None),
+  # Other beginnings (PiSSA, OLoRA, LoftQ, CorDA, LoRA-GA) change the weights of the base as well.
+  "init_lora_weights": (True, False, "gaussian", "eva", "orthogonal", None),
+  "layer_replication": (None,),
+  "alora_invocation_tokens": (None,),
+  "use_qalora": (False, None),
+  "use_bdlora": (False, None),
+  "kasa_config": (None,),
+  "monteclora_config": (None,),
 }
 
 

@@ -199,6 +199,8 @@ def test_an_adapter_without_our_digest_is_known_by_the_name_of_its_base(saved, p
     ({"peft_type": "IA3"}, "peft_type='IA3'; only plain LoRA"),
     ({"use_dora": True}, "use_dora=True; only plain LoRA"),
     ({"modules_to_save": ["pooler"]}, "modules_to_save"),
+    ({"init_lora_weights": "pissa"}, "init_lora_weights='pissa'; only plain LoRA"),
+    ({"alora_invocation_tokens": [3]}, "alora_invocation_tokens"),
     ({"r": "three"}, "r='three'"),
     ({"r": 4}, r"expected floats \[4, 16\]"),
   ],
