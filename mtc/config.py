@@ -140,6 +140,15 @@ class Experiment(Run):
       task.loss.validate(self.model.dim)
     except ValueError as error:
       raise ValueError(f"loss of task {name!r}: {error}") from None
+    if not isinstance(task.teacher, tuple) or not all(isinstance(vectors, data.Vectors) for vectors in task.teacher):
+      raise ValueError(
+        f"teacher={task.teacher!r} of task {name!r} is not a tuple of Vectors; use for example "
+        '(Vectors("posts.jsonl"),)'
+      )
+    if task.teacher_dim < 0 or (task.teacher_dim and not task.teacher):
+      raise ValueError(
+        f"teacher_dim={task.teacher_dim} of task {name!r} is negative or has no teacher; 0 takes all dimensions"
+      )
     needed = task.loss.teacher_dim(self.model.dim or 1) > 0
     if needed and not task.teacher:
       raise ValueError(
