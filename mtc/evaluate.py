@@ -223,7 +223,10 @@ def _search(source: data.Rows, read: Sequence[data.Example]) -> Search:
 
 def _lookup(texts_path: Path, vectors_path: Path) -> TextEncoder:
   """Vectors from a file as an encoder: each text, with its role, is looked up."""
-  vectors = np.load(vectors_path, mmap_mode="r", allow_pickle=False)
+  try:
+    vectors = np.lib.format.open_memmap(vectors_path, mode="r")
+  except ValueError as error:
+    raise ValueError(f"{vectors_path} is no array of numbers ({error}); write it with numpy.save") from error
   listed = [json.loads(line) for line in texts_path.read_text(encoding="utf-8").splitlines()]
   if vectors.ndim != 2 or len(vectors) != len(listed):
     raise ValueError(

@@ -109,6 +109,9 @@ def test_vectors_of_a_file_score_like_the_encoder_that_made_them(experiment, tmp
 
 def test_vectors_of_another_number_of_texts_are_refused(tmp_path):
   (tmp_path / "texts.jsonl").write_text('{"text": "a"}\n')
+  (tmp_path / "vectors.npy").touch()
+  with pytest.raises(ValueError, match=r"vectors\.npy is no array of numbers"):
+    evaluate._lookup(tmp_path / "texts.jsonl", tmp_path / "vectors.npy")
   np.save(tmp_path / "vectors.npy", np.zeros((2, 3), np.float32))
   with pytest.raises(ValueError, match=r"shape \(2, 3\), but .* has 1 texts"):
     evaluate._lookup(tmp_path / "texts.jsonl", tmp_path / "vectors.npy")

@@ -170,11 +170,11 @@ def _open(file: Vectors) -> np.ndarray:
       f"--output {file.npy} makes it"
     )
   try:
-    table = np.load(file.npy, mmap_mode="r", allow_pickle=False)
+    table = np.lib.format.open_memmap(file.npy, mode="r")
   except ValueError as error:
     raise ValueError(f"{file.npy} is no array of numbers ({error}); write it with numpy.save") from error
-  if not isinstance(table, np.ndarray) or table.ndim != 2 or table.dtype not in (np.float16, np.float32):
-    found = f"{table.dtype} {list(table.shape)}" if isinstance(table, np.ndarray) else "an archive"
+  if table.ndim != 2 or not table.shape[1] or table.dtype not in (np.float16, np.float32):
+    found = f"{table.dtype} {list(table.shape)}"
     raise ValueError(f"{file.npy} is {found}; expected float16 or float32 [texts, dimensions]")
   return table
 

@@ -131,6 +131,10 @@ def test_files_that_do_not_fit(make, vectors, tmp_path):
   other, _ = vectors(name="other", table=np.ones((7, 4), np.float32))
   with pytest.raises(ValueError, match=r"posts\.npy, .*other\.npy have \[5, 4\] dimensions; use one model"):
     Teacher([file, other])
+  for content in (b"", b"PK\3\4"):
+    (tmp_path / "posts.npy").write_bytes(content)
+    with pytest.raises(ValueError, match=r"posts\.npy is no array of numbers"):
+      Teacher([file])
   (tmp_path / "posts.npy").unlink()
   with pytest.raises(FileNotFoundError, match=r"posts\.npy does not exist; python -m mtc\.embed --model DIR --input"):
     Teacher([file])
