@@ -61,6 +61,8 @@ def read_config(directory: str | pathlib.Path) -> Config:
     sizes(config)
   except ValueError as error:
     raise ValueError(f"{path}: {error}") from error
+  except (ArithmeticError, AttributeError, TypeError) as error:
+    raise ValueError(f"{path}: an entry is of another type or size than transformers writes ({error!r})") from error
   return config
 
 

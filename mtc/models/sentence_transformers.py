@@ -54,7 +54,16 @@ def is_sentence_transformer(directory: str | pathlib.Path) -> bool:
 
 def load_sentence_transformer(directory: str | pathlib.Path) -> SentenceTransformer:
   """Reads the layout; raises ValueError on modules, poolings or activations that this encoder does not have."""
-  directory = pathlib.Path(directory)
+  try:
+    return _load(pathlib.Path(directory))
+  except (AttributeError, KeyError, TypeError) as error:
+    raise ValueError(
+      f"{directory}: an entry of its JSON files is missing or of another type than sentence-transformers writes "
+      f"({error!r})"
+    ) from error
+
+
+def _load(directory: pathlib.Path) -> SentenceTransformer:
   kinds, paths = _read_modules(directory)
   rest = kinds[2:-1] if kinds[-1:] == ["Normalize"] else kinds[2:]
   if kinds[:2] != ["Transformer", "Pooling"] or set(rest) - {"Dense"}:
@@ -170,6 +179,8 @@ def _read_prompts(path: pathlib.Path) -> dict[str, str]:
   """The prompts, with those that sentence-transformers takes for queries and documents under our names."""
   settings = read_json(path) if path.is_file() else {}
   prompts = {name: prompt for name, prompt in (settings.get("prompts") or {}).items() if prompt is not None}
+  if not all(isinstance(prompt, str) for prompt in prompts.values()):
+    raise ValueError(f"{path} has the prompts {prompts!r}; expected texts")
   default = prompts.get(settings.get("default_prompt_name"), "")
   document = next((prompts[name] for name in ("document", "passage", "corpus") if name in prompts), default)
   prompts |= {"query": prompts.get("query", default), "document": document}

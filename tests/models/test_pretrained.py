@@ -227,6 +227,8 @@ def test_a_truncated_file(bert):
     ({"num_attention_heads": 3}, "16 of config.json does not divide into 3 heads"),
     ({"position_embedding_type": "relative_key"}, "relative_key"),
     ({"is_decoder": True}, "is_decoder"),
+    ({"model_type": []}, "an entry is of another type or size than transformers writes"),
+    ({"model_type": "qwen3", "rope_scaling": "yarn"}, "an entry is of another type"),
   ],
 )
 def test_a_config_that_this_encoder_cannot_be(bert, change, message):

@@ -103,6 +103,7 @@ def test_a_projection_without_bias(written):
     ("2_Dense", {"use_residual": True}, "use_residual"),
     ("2_Dense", {"module_input_name": "token_embeddings"}, "token_embeddings"),
     ("2_Dense", {"out_features": 5}, r"expected linear.weight \[5, 4\]"),
+    ("1_Pooling", {"pooling_mode": 3}, "an entry of its JSON files is missing or of another type"),
     ("1_Pooling", {"pooling_mode": "weightedmean"}, "weightedmean; known is one of mean, cls, max, lasttoken"),
     ("1_Pooling", {"pooling_mode": ["mean", "max"]}, r"mean \+ max"),
     ("1_Pooling", {"include_prompt": False}, "include_prompt"),
@@ -111,6 +112,16 @@ def test_a_projection_without_bias(written):
 def test_what_this_encoder_does_not_have(written, path, change, message):
   file = written / path / "config.json"
   _json(file, json.loads(file.read_text()) | change)
+  with pytest.raises(ValueError, match=message):
+    load_sentence_transformer(written)
+
+
+@pytest.mark.parametrize(
+  ("prompts", "message"),
+  [({"query": 3}, r"has the prompts \{'query': 3\}; expected texts"), (["q: "], "of another type")],
+)
+def test_prompts_that_are_no_texts(written, prompts, message):
+  _json(written / "config_sentence_transformers.json", {"prompts": prompts})
   with pytest.raises(ValueError, match=message):
     load_sentence_transformer(written)
 
