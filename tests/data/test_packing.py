@@ -20,10 +20,17 @@ def task(seed: int, lengths: np.ndarray, examples: int, negatives: int = 0, scor
   hard = rng.integers(-len(lengths), len(lengths), (examples, negatives)).clip(-1).astype(np.int32)
   anchor, positive = rng.integers(0, len(lengths), (2, examples)).astype(np.int32)
   return Prepared(
-    tokens=rng.integers(1, 1000, offsets[-1]).astype(np.int32), offsets=offsets, anchor=anchor, positive=positive,
-    negatives=hard, score=rng.random(examples, np.float32) if score else None, labels=np.zeros(0, np.int32),
-    label_offsets=np.zeros(examples + 1, np.int64), keys=rng.integers(-1, 50, (examples, 3)).astype(np.int32),
-    text_keys=np.arange(len(lengths), dtype=np.int32), report={},
+    tokens=rng.integers(1, 1000, offsets[-1]).astype(np.int32),
+    offsets=offsets,
+    anchor=anchor,
+    positive=positive,
+    negatives=hard,
+    score=rng.random(examples, np.float32) if score else None,
+    labels=np.zeros(0, np.int32),
+    label_offsets=np.zeros(examples + 1, np.int64),
+    keys=rng.integers(-1, 50, (examples, 3)).astype(np.int32),
+    text_keys=np.arange(len(lengths), dtype=np.int32),
+    report={},
   )
 
 
@@ -80,6 +87,7 @@ def known(batch: Batch | Draw, i: int) -> tuple:
 
 def drawn(draw: Draw, data: Prepared) -> list[tuple]:
   """The same of a draw, straight from the data."""
+
   def text(t: int) -> tuple[int, ...] | None:
     return tuple(data.tokens[data.offsets[t] : data.offsets[t + 1]].tolist()) if t >= 0 else None
 
@@ -183,8 +191,10 @@ def test_leaves_have_the_types_of_the_step():
 @pytest.mark.parametrize("devices", [1, 2, 4, 8])
 def test_nine_tenths_of_the_grid_are_tokens(devices):
   """Four tasks of posts, 64 pairs each, rows of 120 tokens; the grid counts as it is computed, in its fixed shapes."""
-  tasks = {name: task(i, post_lengths(i, mean), 2000) for i, (name, mean) in enumerate(
-    {"interest": 21, "storyline": 10, "hashtag": 13, "search": 20}.items())}
+  tasks = {
+    name: task(i, post_lengths(i, mean), 2000)
+    for i, (name, mean) in enumerate({"interest": 21, "storyline": 10, "hashtag": 13, "search": 20}.items())
+  }
   packer = Packer(tasks, Sampler(tasks, dict.fromkeys(tasks, 64), 0), devices)
   shapes, real, grid = set(), 0, 0
   for number in range(1000, 1100):

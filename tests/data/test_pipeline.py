@@ -22,9 +22,17 @@ def pairs(seed: int, negatives: int) -> Prepared:
   offsets = np.concatenate([[0], np.cumsum(rng.integers(2, 20, 80))])
   anchor = np.arange(0, 80, 2, dtype=np.int32)
   return Prepared(
-    tokens=rng.integers(1, 99, offsets[-1]).astype(np.int32), offsets=offsets, anchor=anchor, positive=anchor + 1,
-    negatives=rng.integers(-1, 80, (40, negatives)).astype(np.int32), score=None, labels=np.zeros(0, np.int32),
-    label_offsets=np.zeros(41, np.int64), keys=anchor[:, None], text_keys=np.arange(80, dtype=np.int32), report={},
+    tokens=rng.integers(1, 99, offsets[-1]).astype(np.int32),
+    offsets=offsets,
+    anchor=anchor,
+    positive=anchor + 1,
+    negatives=rng.integers(-1, 80, (40, negatives)).astype(np.int32),
+    score=None,
+    labels=np.zeros(0, np.int32),
+    label_offsets=np.zeros(41, np.int64),
+    keys=anchor[:, None],
+    text_keys=np.arange(80, dtype=np.int32),
+    report={},
   )
 
 

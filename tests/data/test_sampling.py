@@ -21,10 +21,17 @@ def pairs(count: int, negatives: int = 0, score: bool = False) -> Prepared:
     others[:, -1] = -1
   text_keys = np.arange(2 * count, dtype=np.int32) * 10
   return Prepared(
-    tokens=np.zeros(2 * count, np.int32), offsets=np.arange(2 * count + 1), anchor=anchor, positive=anchor + 1,
-    negatives=others.astype(np.int32), score=np.linspace(0, 1, count, dtype=np.float32) if score else None,
-    labels=np.zeros(0, np.int32), label_offsets=np.zeros(count + 1, np.int64),
-    keys=np.stack([anchor, anchor + 1], 1) * 10, text_keys=text_keys, report={},
+    tokens=np.zeros(2 * count, np.int32),
+    offsets=np.arange(2 * count + 1),
+    anchor=anchor,
+    positive=anchor + 1,
+    negatives=others.astype(np.int32),
+    score=np.linspace(0, 1, count, dtype=np.float32) if score else None,
+    labels=np.zeros(0, np.int32),
+    label_offsets=np.zeros(count + 1, np.int64),
+    keys=np.stack([anchor, anchor + 1], 1) * 10,
+    text_keys=text_keys,
+    report={},
   )
 
 
@@ -36,10 +43,17 @@ def grouped(labels: list[list[int]], texts: list[int] | None = None) -> Prepared
     keys[i, : 1 + len(own)] = [anchor[i], *(1000 + label for label in own)]
   count = int(anchor.max()) + 1
   return Prepared(
-    tokens=np.zeros(count, np.int32), offsets=np.arange(count + 1), anchor=anchor, positive=None,
-    negatives=np.zeros((len(labels), 0), np.int32), score=None,
+    tokens=np.zeros(count, np.int32),
+    offsets=np.arange(count + 1),
+    anchor=anchor,
+    positive=None,
+    negatives=np.zeros((len(labels), 0), np.int32),
+    score=None,
     labels=np.array([label for own in labels for label in own], np.int32),
-    label_offsets=np.cumsum([0, *map(len, labels)]), keys=keys, text_keys=np.arange(count, dtype=np.int32), report={},
+    label_offsets=np.cumsum([0, *map(len, labels)]),
+    keys=keys,
+    text_keys=np.arange(count, dtype=np.int32),
+    report={},
   )
 
 
@@ -76,7 +90,8 @@ def test_a_draw_carries_what_belongs_to_its_examples():
 def test_the_draws_of_a_release_are_the_draws_of_the_next():
   """If this changes, a resumed run sees other data than the run it goes on with."""
   sampler = Sampler(
-    {"a": pairs(8), "b": grouped(ONE_LABEL), "c": grouped(ONE_LABEL)}, {"a": 8, "b": 8, "c": 8}, 0, None, {"c": 0.5})
+    {"a": pairs(8), "b": grouped(ONE_LABEL), "c": grouped(ONE_LABEL)}, {"a": 8, "b": 8, "c": 8}, 0, None, {"c": 0.5}
+  )
   first, far = sampler.sample(0), sampler.sample(123_456_789)
   assert first["a"].anchor.tolist() == [0, 12, 2, 8, 14, 6, 10, 4]
   assert first["b"].positive.tolist() == [7, 23, 29, 3, 19, 14, 27, 5]
@@ -102,7 +117,8 @@ def test_anchors_with_labels_come_once_an_epoch_and_lonely_ones_are_left_out():
 @settings(max_examples=50, deadline=None)
 @given(
   st.lists(st.tuples(st.integers(0, 9), st.sets(st.integers(0, 4), min_size=1)), min_size=1, max_size=30),
-  st.sampled_from([0.0, 0.4, 1.0]), st.integers(0, 10**9),
+  st.sampled_from([0.0, 0.4, 1.0]),
+  st.integers(0, 10**9),
 )
 def test_positives_are_other_texts_that_share_a_label(examples, exponent, step):
   """Texts may repeat, with other labels: the same text is no positive, and its labels count as drawn."""
