@@ -233,7 +233,7 @@ SPEC = ModelSpec(layers=2, width=16, heads=2, mlp_width=32, positions=32, dim=0,
 # Keeps the gradients where the state can be asked for them, and changes no parameter.
 KEEP = optax.GradientTransformation(
   lambda params: jax.tree.map(jnp.zeros_like, params),
-  lambda grads, _, params: (jax.tree.map(jnp.zeros_like, grads), grads),
+  lambda updates, state, params=None: (jax.tree.map(jnp.zeros_like, updates), updates),
 )
 
 
@@ -331,9 +331,11 @@ def test_a_mean_over_each_device_alone_is_noticed(tiny, tokenizer, one_device, m
 @pytest.mark.parametrize("architecture", ["bert", "modernbert"])
 def test_the_export_in_transformers(settings, tmp_path, architecture):
   torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
-  settings.model.architecture, settings.steps = architecture, 3
-  assert run(settings, tmp_path / "run") == 0
-  folder = tmp_path / "run" / "export"
+  settings.model.architecture = architecture
+  begun, _ = pretrain._start(settings, tmp_path)
+  rng, folder = np.random.default_rng(0), tmp_path / "export"
+  params = jax.tree.map(lambda x: np.asarray(x + 0.1 * rng.normal(size=x.shape), "f4"), begun.params)
+  export.write(replace(begun, params=params), folder)
   theirs = transformers.AutoModelForMaskedLM.from_pretrained(folder, attn_implementation="eager").eval()
   tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
   batch = tokenizer(["the old [MASK] finds fresh bread in Riga", "a young judge"], padding=True, return_tensors="pt")
