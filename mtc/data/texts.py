@@ -16,8 +16,11 @@ def read_texts(path: Path, field_name: str) -> Iterator[str]:
     raise FileNotFoundError(f"{path} is not a file")
   files = {"all": path.name}
   if path.suffix == ".txt":
-    with open(path, encoding="utf-8") as lines:
-      yield from (line.rstrip("\r\n") for line in lines)
+    try:
+      with open(path, encoding="utf-8") as lines:
+        yield from (line.rstrip("\r\n") for line in lines)
+    except UnicodeDecodeError as error:
+      raise ValueError(f"{path} is not UTF-8 ({error}); convert it") from error
     return
   if path.suffix == ".parquet":
     source = Parquet(str(path.parent), files)
@@ -31,4 +34,8 @@ def read_texts(path: Path, field_name: str) -> Iterator[str]:
       raise ValueError(
         f"{place}: no text in field {field_name!r}; the row has {', '.join(map(repr, row)) or 'no field'}; see --field"
       )
+    try:
+      text.encode()
+    except UnicodeEncodeError as error:  # JSON can hold it, and no tokenizer takes it
+      raise ValueError(f"{place}: field {field_name!r} has half a surrogate pair; mend the row") from error
     yield text

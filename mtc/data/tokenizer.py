@@ -32,10 +32,14 @@ def load(name: str) -> Tokenizer:
   """The tokenizer of a model directory, or of a model of the hub, without padding or truncation.
 
   Raises:
+    ValueError: the tokenizer.json of the directory is broken.
     FileNotFoundError: the directory has no tokenizer, or the hub's one is not on this machine and cannot be had.
   """
-  if (Path(name) / "tokenizer.json").is_file():
-    tokenizer = Tokenizer.from_file(str(Path(name) / "tokenizer.json"))
+  if (path := Path(name) / "tokenizer.json").is_file():
+    try:
+      tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library has no class of its own for it
+      raise ValueError(f"{path} is no tokenizer that this version of tokenizers reads ({error})") from error
   else:
     tokenizer = _from_transformers(name)
   # Real files pad and cut to 128 tokens; lengths are decided elsewhere.

@@ -108,6 +108,12 @@ def test_where_there_is_no_tokenizer(tmp_path):
     tk.load("someone/nothing")
 
 
+def test_a_broken_tokenizer_is_named(tmp_path):
+  (tmp_path / "tokenizer.json").write_text("{}")
+  with pytest.raises(ValueError, match=r"tokenizer\.json is no tokenizer that this version of tokenizers reads"):
+    tk.load(str(tmp_path))
+
+
 def test_encode_cuts_before_the_last_special_token(tokenizer):
   whole = tokenizer.encode(TEXTS[0]).ids
   assert len(whole) > 6
