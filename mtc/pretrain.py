@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from ml_collections import config_flags
 import numpy as np
 import optax
+from tokenizers import Tokenizer
 
 from mtc import cli, data, export, loop, models, optim, parallel, records, step as step_lib
 from mtc.config import Pretraining
@@ -120,14 +121,7 @@ def _start(settings: Pretraining, workdir: Path) -> tuple[Embedder, models.Head]
     loaded = load(directory)
     config, tokenizer, spec = loaded.config, loaded.tokenizer, replace(spec, pooling=loaded.spec.pooling)
   else:
-    tokenizer = trained_tokenizer(
-      workdir / "tokenizer",
-      _sample(settings),
-      spec.vocab_size,
-      positions=spec.positions,
-      max_alphabet=settings.max_alphabet,
-      strip_accents=False,
-    )
+    tokenizer = data.tokenizer.load(spec.tokenizer) if spec.tokenizer else _train_tokenizer(settings, workdir)
     sized = models.scratch_config(spec, data.tokenizer.special_ids(tokenizer)["pad"])
     config = sized | {"vocab_size": tokenizer.get_vocab_size()}
   if settings.length > models.positions(config):
@@ -143,6 +137,17 @@ def _start(settings: Pretraining, workdir: Path) -> tuple[Embedder, models.Head]
     params["masked_lm"] = models.load_masked_lm(Path(loaded.spec.pretrained), config) or params["masked_lm"]
   prompts = loaded.prompts if loaded else {"query": "", "document": ""}
   return Embedder(encoder, params, config, spec, tokenizer, prompts, models.positions(config)), head
+
+
+def _train_tokenizer(settings: Pretraining, workdir: Path) -> Tokenizer:
+  return trained_tokenizer(
+    workdir / "tokenizer",
+    _sample(settings),
+    settings.model.vocab_size,
+    positions=settings.model.positions,
+    max_alphabet=settings.max_alphabet,
+    strip_accents=False,
+  )
 
 
 def _sample(settings: Pretraining) -> Iterator[str]:

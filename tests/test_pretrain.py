@@ -212,7 +212,15 @@ def test_a_tokenizer_is_trained_on_languages_by_the_exponent(settings):
   assert len(list(pretrain._sample(settings))) == len(rows)
 
 
-def test_texts_that_no_tokenizer_sees_are_not_lost(settings):
+def test_a_tokenizer_can_be_given(settings, tokenizer, tokenizer_dir, tmp_path):
+  settings.model.tokenizer = str(tokenizer_dir)
+  model, _ = pretrain._start(settings, tmp_path)
+  assert data.tokenizer.fingerprint(model.tokenizer) == data.tokenizer.fingerprint(tokenizer)
+  assert model.config["vocab_size"] == tokenizer.get_vocab_size()
+  assert not (tmp_path / "tokenizer").exists()
+
+
+def test_a_tokenizer_sees_all_texts_of_a_row(settings):
   rows = [{"anchor": "q", "positive": "p", "negatives": ["n", "m"]}]
   settings.corpora = {"c": Corpus(data.InMemory({"train": rows}), data.Pairs(negatives="negatives"))}
   assert list(pretrain._sample(settings)) == ["q", "p", "n", "m"]
