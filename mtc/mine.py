@@ -19,7 +19,7 @@ import tqdm
 
 from mtc import cli, data
 from mtc.config import Experiment
-from mtc.embed import load, read_texts
+from mtc.embed import load
 from mtc.evaluators.encoder import vectors
 
 _QUERIES, _DOCUMENTS = 256, 2**14  # that are compared at a time: about 150 MiB
@@ -346,7 +346,7 @@ def _main(argv: Sequence[str]) -> None:
     else:
       on_bad_row, source, roles = "stop", of_path(Path(f.input), f.split), ("query", "document")
       examples = data.Pairs(f.anchor, f.positive)
-    more = list(read_texts(Path(f.corpus), f.field)) if f.corpus else []
+    more = list(data.read_texts(Path(f.corpus), f.field)) if f.corpus else []
     rows, texts = read_task(source, f.split, examples, on_bad_row, more)
     model = load(f.model)
 

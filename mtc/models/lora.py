@@ -15,7 +15,9 @@ from mtc.types import PyTree
 
 @dataclasses.dataclass
 class LoraSpec:
-  """Which dense layers of the backbone get an adapter, and of what size. The backbone itself is then frozen.
+  """Which dense layers of the backbone get an adapter, and of what size. The backbone is then frozen.
+
+  With `optim.freeze` that leaves some of it to learn there is an export, and no adapter: it would need another base.
 
   Attributes:
     rank: of the adapters; 0 = no LoRA.
