@@ -1,8 +1,8 @@
-"""mtc-mini, the encoder that mtc ships: from a seed, on texts without labels, in 46 languages.
+"""A small encoder from a seed, on texts without labels, in 46 languages: what was measured is in docs/pretraining.md.
 
 python -m mtc.main --config configs/mini.py --workdir runs/mini --config.data_dir=DIR --config.model.tokenizer=TOKENIZER
 
-DIR holds `pretrain/english_books`, `pretrain/common_voice` and `posts/` (docs/mini.md); TOKENIZER is the folder
+DIR holds `pretrain/english_books`, `pretrain/common_voice` and `posts/`; TOKENIZER is the folder
 `tokenizer` of a run of mtc.pretrain on the same texts. The two parts of each text are a pair (`Crops`).
 """
 

@@ -34,9 +34,18 @@ def get_config() -> Experiment:
       ),
     },
     model=ModelSpec(
-      layers=1, width=128, heads=2, mlp_width=512, vocab_size=8192, positions=128, dim=50, dtype="float32"
+      architecture="modernbert",
+      layers=1,
+      width=256,
+      heads=4,
+      mlp_width=512,
+      vocab_size=8192,
+      positions=128,
+      rarity=1e-3,
+      dim=50,
+      dtype="float32",
     ),
-    optim=OptimSpec(learning_rate=4e-3),
+    optim=OptimSpec(learning_rate=1e-3),
     steps=450,
     checkpoint_every=150,
   )

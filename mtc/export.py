@@ -17,13 +17,8 @@ from mtc import cli, data, models, parallel
 from mtc.embed import Embedder, load
 
 
-def write(embedder: Embedder, directory: Path, card: str = "", dtype: str = "float32") -> None:
-  """Writes config, weights, tokenizer, modules and a card; the directory appears whole or not at all.
-
-  Args:
-    card: the text of README.md; "" = none.
-    dtype: of the weights in the file: float32, float16 or bfloat16.
-  """
+def write(embedder: Embedder, directory: Path, card: str = "") -> None:
+  """Writes config, weights, tokenizer, modules and a card; the directory appears whole or not at all."""
   if embedder.config.get("is_causal") is False:
     logging.warning(
       "%s is a decoder with bidirectional attention (is_causal=false in its config.json): transformers before 5.2, and "
@@ -32,7 +27,7 @@ def write(embedder: Embedder, directory: Path, card: str = "", dtype: str = "flo
     )
   with _whole(directory) as partial:
     params = parallel.to_host(embedder.params)
-    models.save_backbone(partial, params["backbone"], embedder.config, params.get("masked_lm"), dtype)
+    models.save_backbone(partial, params["backbone"], embedder.config, params.get("masked_lm"))
     _write_around(embedder, partial)
     if card:
       (partial / "README.md").write_text(card, encoding="utf-8")

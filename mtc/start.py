@@ -46,7 +46,10 @@ def start_model(experiment: Experiment, workdir: Path) -> Embedder:
         f"use {positions} or less"
       )
   encoder = models.build(config, spec)
-  params = encoder.init(jax.random.key(experiment.seed))
+  # Compiled, so that the random backbone that a pretrained one replaces is never made.
+  params = jax.jit(
+    lambda key: {name: part for name, part in encoder.init(key).items() if not loaded or name != "backbone"}
+  )(jax.random.key(experiment.seed))
   if loaded:
     params["backbone"] = loaded.params["backbone"]
     if loaded.spec.dim and spec.dim:

@@ -26,15 +26,11 @@ _CONVERT = (
 
 
 def resolve(pretrained: str) -> pathlib.Path:
-  """The directory of a model: `pretrained` itself if it is one, else a snapshot of that name from the Hugging Face hub.
-
-  "mtc-mini" is the encoder that comes with this package.
+  """The directory of a model: `pretrained` itself if it is one, else the snapshot of that name on the Hugging Face hub.
 
   Raises:
     ValueError: it is neither, or the hub cannot be reached and there is no earlier download.
   """
-  if pretrained == "mtc-mini":
-    return pathlib.Path(__file__).parent.parent / "mini"
   directory = pathlib.Path(pretrained).expanduser()
   if directory.is_dir():
     return directory

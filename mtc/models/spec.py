@@ -25,7 +25,7 @@ class ModelSpec:
       `weigh_words`; a share of all tokens, 1e-3 for example; 0 = all alike.
     dropout: the rate for hidden states and attention in training. It also replaces the rates of a pretrained config.
     dim: of the embedding, reached by a learned projection; 0 = no projection, the embedding has the encoder's width. A
-      sentence-transformers directory brings its own projection where the size is the same.
+      sentence-transformers directory brings its own projection, followed by a random rotation to another size.
     pooling: how the tokens of a text become one vector: mean, cls (first token), max or last (last token); "" = as the
       pretrained directory says, else mean.
     attention: of a decoder: causal or bidirectional; "" = as its config says.
