@@ -41,7 +41,8 @@ def weigh_words(params: PyTree, counts: np.ndarray, constant: float, key: jax.Ar
   new = dict(params) | {"backbone": dict(backbone) | {"embeddings": embeddings}}
   if "projection" in params:
     kernel = params["projection"]["kernel"]
-    turn = jnp.linalg.qr(jax.random.normal(turn_key, (len(kernel), len(kernel))))[0][:, : kernel.shape[1]]
+    size = max(kernel.shape)
+    turn = jnp.linalg.qr(jax.random.normal(turn_key, (size, size)))[0][: kernel.shape[0], : kernel.shape[1]]
     new["projection"] = dict(params["projection"]) | {"kernel": turn - common.T @ (common @ turn)}
   return new
 

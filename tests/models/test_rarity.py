@@ -35,7 +35,7 @@ def test_a_frequent_word_points_where_all_do_and_a_rare_one_does_not():
   assert order[:2].tolist() == [1, 7]  # the nearest to the most frequent is the next
 
 
-@pytest.mark.parametrize("dim", [32, 5])
+@pytest.mark.parametrize("dim", [32, 5, 40])
 def test_the_projection_removes_the_common_direction(dim):
   _, _, weighed = made(dim, constant=1e-9)  # every word that occurs is all common
   table = np.asarray(weighed["backbone"]["embeddings"]["word"]["embedding"])
