@@ -36,9 +36,9 @@ def get_config() -> Experiment:
     model=ModelSpec(
       architecture="modernbert",
       layers=1,
-      width=256,
-      heads=4,
-      mlp_width=512,
+      width=192,
+      heads=3,
+      mlp_width=384,
       vocab_size=8192,
       positions=128,
       rarity=1e-3,
@@ -46,6 +46,6 @@ def get_config() -> Experiment:
       dtype="float32",
     ),
     optim=OptimSpec(learning_rate=1e-3),
-    steps=450,
-    checkpoint_every=150,
+    steps=300,
+    checkpoint_every=100,
   )
