@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 import sys
 import time
+from typing import get_type_hints
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -53,14 +54,16 @@ def read_tables(experiment: Experiment, which: str) -> Tables:
     if not split:
       continue
     try:
-      tables[name] = _read_table(
-        evaluation.source.resolve(experiment.data_dir), evaluation, split, experiment.on_bad_row
-      )
+      table = _read_table(evaluation.source.resolve(experiment.data_dir), evaluation, split, experiment.on_bad_row)
+      _check_kind(evaluation, table)
+      tables[name] = table
     except FileNotFoundError as error:
       if name in experiment.tasks:
         raise
       if which == "test":
         print(f"evaluation {name!r} is left out: {error}", file=sys.stderr)
+    except ValueError as error:
+      raise ValueError(f"evaluation {name!r}, split {split!r}: {error}") from error
   return tables
 
 
@@ -71,7 +74,13 @@ def score(encode: TextEncoder, tables: Tables, evaluations: Mapping[str, Evaluat
 
 def measure(encode: TextEncoder, tables: Tables, evaluations: Mapping[str, Evaluation]) -> dict[str, Measured]:
   """What `score` makes its numbers of: for each evaluation its rows, which another model's can be compared with."""
-  return {name: evaluations[name].evaluator.measure(encode, table) for name, table in tables.items()}
+  found = {}
+  for name, table in tables.items():
+    try:
+      found[name] = evaluations[name].evaluator.measure(encode, table)
+    except ValueError as error:
+      raise ValueError(f"evaluation {name!r}: {error}") from error
+  return found
 
 
 def _scores(measured: Mapping[str, Measured]) -> dict[str, float]:
@@ -210,15 +219,28 @@ def _read_table(source: data.Rows, evaluation: Evaluation, split: str, on_bad_ro
   )
 
 
+def _check_kind(evaluation: Evaluation, table: Table) -> None:
+  """Raises ValueError where the evaluator's `measure` says that it takes tables of another shape."""
+  wanted = get_type_hints(evaluation.evaluator.measure).get("table")
+  if isinstance(wanted, type) and not isinstance(table, wanted):
+    kinds = {Search: "Pairs", Labelled: "SameLabel", Graded: "Scored", Parallel: "Translations"}
+    raise ValueError(
+      f"{type(evaluation.evaluator).__name__} scores data of {kinds.get(wanted, wanted.__name__)}, "
+      f"and the config says {type(evaluation.examples).__name__}; docs/evaluation.md says which evaluator takes what"
+    )
+
+
 def _search(source: data.Rows, read: Sequence[data.Example]) -> Search:
-  queries, corpus, qrels, languages = {}, {}, {}, {}
+  queries, corpus, qrels, languages, spoken = {}, {}, {}, {}, {}
   for row in read:
     query, document = row["anchor_id"] or row["anchor"], row["positive_id"] or row["positive"]
     queries[query], corpus[document], languages[query] = row["anchor"], row["positive"], row["language"]
     qrels.setdefault(query, {})[document] = row["score"] or 1.0
   if "corpus" in source.splits():
-    corpus = {row["id"]: row["text"] for _, row in source.rows("corpus")}
-  return Search(queries, corpus, qrels, languages)
+    documents = [row for _, row in source.rows("corpus")]
+    corpus = {row["id"]: row["text"] for row in documents}
+    spoken = {row["id"]: row.get("language") or "" for row in documents}
+  return Search(queries, corpus, qrels, languages, spoken)
 
 
 def _lookup(texts_path: Path, vectors_path: Path) -> TextEncoder:
@@ -246,10 +268,11 @@ def _lookup(texts_path: Path, vectors_path: Path) -> TextEncoder:
   return encode
 
 
-def _list_texts(path: Path, tables: Tables) -> None:
+def _list_texts(path: Path, tables: Tables, evaluations: Mapping[str, Evaluation]) -> None:
   """Writes every text that the evaluations ask for, with its role, once."""
   asked = {(text, "document"): None for table in tables.values() for text in _documents(table)}
-  for table in tables.values():
+  for name, table in tables.items():
+    asked |= {(text, "document"): None for text in evaluations[name].evaluator.texts(table)}
     if isinstance(table, Search):
       asked |= {(text, "query"): None for text in table.queries.values()}
   with open(path, "w", encoding="utf-8") as file:
@@ -263,7 +286,7 @@ def _main(argv: Sequence[str]) -> None:
     experiment = cli.experiment(f.config, argv)
     tables = read_tables(experiment, "test")
     if f.list_texts:
-      _list_texts(Path(f.list_texts), tables)
+      _list_texts(Path(f.list_texts), tables, experiment.evaluations)
       return
     if bool(f.model) == bool(f.embeddings):
       raise ValueError("name what to score: --model=DIR, or --embeddings=FILE.npy with --texts=FILE.jsonl")

@@ -9,7 +9,15 @@ import pytest
 
 from mtc import data, evaluate, export
 from mtc.config import Evaluation, Experiment, Task
-from mtc.evaluators import KNN, STS, Retrieval, SameLabelRetrieval, TranslationMatching
+from mtc.evaluators import (
+  KNN,
+  STS,
+  CrossLingualRetrieval,
+  Retrieval,
+  SameLabelRetrieval,
+  TranslationMatching,
+  ZeroShot,
+)
 
 
 def by_length(texts, role="document"):
@@ -73,6 +81,38 @@ def test_graded_pairs_and_translations():
   assert scores["sts/spearman"] == pytest.approx(1.0) and scores["translations/accuracy"] == 1.0
 
 
+def test_what_cannot_be_scored_is_answered_with_the_name_of_its_evaluation(experiment):
+  def read(examples, evaluator, *rows):
+    source = data.InMemory({"test": list(rows)})
+    experiment.evaluations = {"mine": Evaluation(source, examples, evaluator)}
+    return evaluate.read_tables(experiment, "test")
+
+  texts = [{"text": "a", "labels": ["x"]}, {"text": "b", "labels": ["y"]}]
+  with pytest.raises(ValueError, match=r"'mine', split 'test': InMemory.*:1: field 'labels' is missing"):
+    read(data.SameLabel(), KNN(), {"text": "no label"})
+  with pytest.raises(ValueError, match="'mine', split 'test': the table has no texts; is the split empty"):
+    read(data.SameLabel(), KNN())
+  with pytest.raises(ValueError, match="'mine', split 'test': all 1 texts have the one label 'x'"):
+    read(data.SameLabel(), KNN(), texts[0])
+  with pytest.raises(ValueError, match="STS scores data of Scored, and the config says SameLabel"):
+    read(data.SameLabel(), STS(), *texts)
+  tables = read(data.SameLabel(), KNN(), *texts)
+  with pytest.raises(ValueError, match="evaluation 'mine': k=10 of KNN"):
+    evaluate.measure(by_length, tables, experiment.evaluations)
+
+
+def test_languages_of_documents_and_names_of_labels_reach_the_evaluators(experiment, data_dir, tmp_path):
+  experiment.evaluations = {
+    "pool": Evaluation(data.Folder("search_tweets"), data.Pairs(), CrossLingualRetrieval()),
+    "topic": Evaluation(data.Folder("interest"), data.SameLabel(), ZeroShot("about {}")),
+  }
+  tables = evaluate.read_tables(experiment, "test")
+  assert set(tables["pool"].document_languages.values()) == {"de", "en"}
+  evaluate._list_texts(tmp_path / "texts.jsonl", tables, experiment.evaluations)
+  listed = [json.loads(line)["text"] for line in (tmp_path / "texts.jsonl").read_text().splitlines()]
+  assert {"about cooking", "about space"} <= set(listed)
+
+
 def test_a_missing_folder_is_left_out_unless_a_task_needs_it(experiment, capsys):
   experiment.evaluations["nowhere"] = Evaluation(data.Folder("nowhere"), data.Pairs(), Retrieval())
   assert "nowhere" not in evaluate.read_tables(experiment, "test")
@@ -95,7 +135,7 @@ def test_before_is_measured_once(experiment, tmp_path):
 
 def test_vectors_of_a_file_score_like_the_encoder_that_made_them(experiment, tmp_path):
   tables = evaluate.read_tables(experiment, "test")
-  evaluate._list_texts(tmp_path / "texts.jsonl", tables)
+  evaluate._list_texts(tmp_path / "texts.jsonl", tables, experiment.evaluations)
   rows = [json.loads(line) for line in (tmp_path / "texts.jsonl").read_text().splitlines()]
   assert {row["role"] for row in rows} == {"query", "document"}
   np.save(tmp_path / "vectors.npy", np.concatenate([by_length([row["text"]], row["role"]) for row in rows]))

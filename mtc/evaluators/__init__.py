@@ -1,26 +1,36 @@
 """Text to vectors to numbers: evaluators score any encoder on a table, and know of no model."""
 
 from mtc.evaluators.bootstrap import Difference, differences
+from mtc.evaluators.clustering import Clustering
+from mtc.evaluators.cross_lingual import CrossLingualRetrieval
 from mtc.evaluators.encoder import Evaluator, TextEncoder
-from mtc.evaluators.knn import KNN
+from mtc.evaluators.knn import KNN, MultiLabelKNN
 from mtc.evaluators.label_ranking import LabelRanking
+from mtc.evaluators.linear_probe import LinearProbe
 from mtc.evaluators.metrics import Measured
+from mtc.evaluators.pair_classification import PairClassification
 from mtc.evaluators.retrieval import Retrieval
 from mtc.evaluators.same_label import SameLabelRetrieval
 from mtc.evaluators.sts import STS
 from mtc.evaluators.tables import Graded, Labelled, Parallel, Search, Table
 from mtc.evaluators.tfidf import TfIdf
 from mtc.evaluators.translation import TranslationMatching
+from mtc.evaluators.zero_shot import ZeroShot
 
 __all__ = [
   "KNN",
   "STS",
+  "Clustering",
+  "CrossLingualRetrieval",
   "Difference",
   "Evaluator",
   "Graded",
   "LabelRanking",
   "Labelled",
+  "LinearProbe",
   "Measured",
+  "MultiLabelKNN",
+  "PairClassification",
   "Parallel",
   "Retrieval",
   "SameLabelRetrieval",
@@ -29,5 +39,6 @@ __all__ = [
   "TextEncoder",
   "TfIdf",
   "TranslationMatching",
+  "ZeroShot",
   "differences",
 ]

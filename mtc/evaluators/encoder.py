@@ -24,6 +24,10 @@ class Evaluator(Protocol):
     """What was found, row by row: two encoders on one table give the same rows, so that they can be compared."""
     ...
 
+  def texts(self, table: Any) -> list[str]:
+    """The texts that it asks for beside those of the table, such as the names of labels."""
+    return []
+
   def __call__(self, encode: TextEncoder, table: Any) -> dict[str, float]:
     """Metrics by name, the task's fixed one first; `metric/language` for each language where there are several."""
     return self.measure(encode, table).scores()
@@ -35,11 +39,13 @@ def vectors(encode: TextEncoder, texts: Sequence[str], role: str = "document") -
   Vectors that were stored in half precision, or by a model that does not normalise, are thus compared by cosine too.
 
   Raises:
-    ValueError: not one row for each text, or rows that are not finite.
+    ValueError: not one row of numbers for each text, or rows that are not finite.
   """
   rows: Vectors = encode(texts, role=role)
-  if rows.ndim != 2 or rows.shape[0] != len(texts):
+  if rows.ndim != 2 or rows.shape[0] != len(texts) or not rows.shape[1]:
     raise ValueError(f"the encoder returned shape {rows.shape} for {len(texts)} texts; expected [{len(texts)}, dim]")
+  if rows.dtype.kind not in "fiub":
+    raise ValueError(f"the encoder returned vectors of {rows.dtype}; expected float32, or other real numbers")
   if isinstance(rows, np.ndarray):
     rows = rows.astype(np.float32, copy=False)
     norms = np.linalg.norm(rows, axis=1)

@@ -18,3 +18,18 @@ def label_matrix(labels: Sequence[Sequence[str]], names: Sequence[str]) -> spars
 def label_names(labels: Sequence[Sequence[str]]) -> list[str]:
   """All labels that occur, sorted."""
   return sorted({label for row in labels for label in row})
+
+
+def only_label(labels: Sequence[Sequence[str]], evaluator: str) -> list[str]:
+  """The label of each row.
+
+  Raises:
+    ValueError: a row bears several.
+  """
+  several = [index for index, row in enumerate(labels) if len(row) > 1]
+  if several:
+    raise ValueError(
+      f"{len(several)} of {len(labels)} texts bear several labels, the first {labels[several[0]]}; {evaluator} takes "
+      "one label a text: use LabelRanking, MultiLabelKNN or SameLabelRetrieval"
+    )
+  return [row[0] for row in labels]

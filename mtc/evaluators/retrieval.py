@@ -13,25 +13,31 @@ from mtc.evaluators.tables import Search
 
 @dataclasses.dataclass
 class Retrieval(Evaluator):
-  """Mean reciprocal rank, nDCG and recall, as trec_eval, BEIR and mteb define them.
+  """Mean reciprocal rank, nDCG, average precision, recall and precision, as trec_eval, BEIR and mteb define them.
 
-  nDCG takes the grade itself as gain; recall@k divides by all relevant documents, also where they are more than k; a
-  query without a relevant one scores 0; of documents that score the same, the one with the greater id comes first.
+  nDCG takes the grade itself as gain; recall@k and map@k divide by all relevant documents, also where they are more
+  than k; a query without a relevant one scores 0; of documents that score the same, the one with the greater id comes
+  first.
 
   Attributes:
     mrr_at: a first relevant document beyond this rank counts 0.
     ndcg_at: ranks that nDCG looks at.
+    map_at: a relevant document beyond this rank counts 0.
     recall_at: ranks, one metric for each.
+    precision_at: ranks, one metric for each.
   """
 
   mrr_at: int = 10
   ndcg_at: int = 10
+  map_at: int = 10
   recall_at: Sequence[int] = (1, 10)
+  precision_at: Sequence[int] = (1,)
 
   def measure(self, encode: TextEncoder, table: Search) -> Measured:
-    """`mrr@k` first, then `ndcg@k` and `recall@k`, each from 0 to 1; then each as `metric/language` of the query."""
-    depth = max(self.mrr_at, self.ndcg_at, *self.recall_at)
-    if min(self.mrr_at, self.ndcg_at, *self.recall_at) < 1:
+    """`mrr@k` first, then the others, each from 0 to 1; then each as `metric/language` of the query."""
+    ranks = [self.mrr_at, self.ndcg_at, self.map_at, *self.recall_at, *self.precision_at]
+    depth = max(ranks)
+    if min(ranks) < 1:
       raise ValueError(f"{self} looks at no rank at all for some metric; use 1 or more for each")
     asked = list(table.qrels)
     documents = sorted(table.corpus, reverse=True)
@@ -52,10 +58,15 @@ class Retrieval(Evaluator):
     hits = grades > 0
     discount = 1 / np.log2(np.arange(2, self.ndcg_at + 2))
     gain, best_gain = (values[:, : self.ndcg_at] @ discount for values in (grades, ideal))
+    precision = np.cumsum(hits, axis=1) / np.arange(1, depth + 1)
+    summed = np.cumsum(precision * hits, axis=1)[:, self.map_at - 1]
     values = {
       f"mrr@{self.mrr_at}": (hits[:, : self.mrr_at] / np.arange(1, self.mrr_at + 1)).max(axis=1),
       f"ndcg@{self.ndcg_at}": gain / np.where(relevant > 0, best_gain, 1),
+      f"map@{self.map_at}": summed / np.maximum(relevant, 1),
     }
     for k in self.recall_at:
       values[f"recall@{k}"] = hits[:, :k].sum(axis=1) / np.maximum(relevant, 1)
+    for k in self.precision_at:
+      values[f"precision@{k}"] = precision[:, k - 1]
     return means(values, [table.languages.get(query, "") for query in asked])

@@ -15,12 +15,14 @@ class Search:
     corpus: id to text.
     qrels: query id to document id to grade; above 0 is relevant.
     languages: query id to language; may lack some, or all.
+    document_languages: document id to language; may lack some, or all.
   """
 
   queries: Mapping[str, str]
   corpus: Mapping[str, str]
   qrels: Mapping[str, Mapping[str, float]]
   languages: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  document_languages: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     _not_empty(self.qrels, "queries with judgements (qrels)")
@@ -60,6 +62,11 @@ class Labelled:
         raise ValueError(f"{field}[{flat[0]}] is the string {rows[flat[0]]!r}; expected a list of labels")
       if bare := [index for index, row in enumerate(rows) if not row]:
         raise ValueError(f"{len(bare)} of {len(rows)} {field} are empty, the first in row {bare[0]}; drop such rows")
+    found = {label for rows in (self.labels, self.reference_labels) for row in rows for label in row}
+    if len(found) < 2:
+      raise ValueError(
+        f"all {len(self.texts)} texts have the one label {found.pop()!r}, so any guess is right; is it the right field?"
+      )
 
 
 @dataclasses.dataclass
@@ -87,6 +94,13 @@ class Graded:
       raise ValueError(f"{bad.size} of {len(self.scores)} scores are NaN or infinite, the first in row {bad[0]}")
     if len(set(self.scores)) < 2:
       raise ValueError(f"all {len(self.scores)} scores are {self.scores[0]}; a correlation needs at least two values")
+    for language in sorted(set(self.languages) - {""}):
+      own = [score for score, other in zip(self.scores, self.languages, strict=True) if other == language]
+      if len(set(own)) < 2:
+        raise ValueError(
+          f"language {language!r} has {len(own)} of {len(self.a)} pairs, all with the score {own[0]}; a correlation "
+          "needs at least two values: drop these pairs, or leave their language out"
+        )
 
 
 @dataclasses.dataclass

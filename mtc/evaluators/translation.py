@@ -25,7 +25,9 @@ class TranslationMatching(Evaluator):
   seed: int = 0
 
   def measure(self, encode: TextEncoder, table: Parallel) -> Measured:
-    """`accuracy`, from 0 to 1, the mean over all texts asked; then by language of the asking text.
+    """`accuracy`, then `f1`, from 0 to 1, means over all texts asked; then by language of the asking text.
+
+    `f1` is mteb's: of a text that finds its translation, 2 / (1 + texts of its language that find the same one).
 
     Raises:
       ValueError: no text has the pivot's language, or no text has a translation.
@@ -41,15 +43,17 @@ class TranslationMatching(Evaluator):
     members = {name: np.flatnonzero(languages == name) for name in names}
     place = {name: {table.ids[order[row]]: at for at, row in enumerate(members[name])} for name in names}
 
-    right, asked = [], []
+    right, f1, asked = [], [], []
     for source in names:
       for target in names:
         if source == target or (self.pivot and self.pivot not in (source, target)):
           continue
         wanted = np.array([place[target].get(table.ids[order[row]], -1) for row in members[source]])
         nearest = top_k(rows[members[source]], rows[members[target]], 1)[:, 0]
-        right.extend((nearest == wanted)[wanted >= 0])
-        asked.extend([source] * int((wanted >= 0).sum()))
+        nearest, wanted = nearest[wanted >= 0], wanted[wanted >= 0]
+        right.extend(nearest == wanted)
+        f1.extend((nearest == wanted) * 2 / (1 + np.bincount(nearest, minlength=len(members[target]))[nearest]))
+        asked.extend([source] * len(wanted))
     if not asked:
       raise ValueError(f"none of {len(order)} texts has a translation among the others; do the ids join them?")
-    return means({"accuracy": np.array(right, np.float64)}, asked)
+    return means({"accuracy": np.array(right, np.float64), "f1": np.array(f1)}, asked)

@@ -1,0 +1,59 @@
+"""Cross-lingual retrieval: in one pool of many languages, do the answers of every language come first?"""
+
+import dataclasses
+
+import numpy as np
+
+from mtc.evaluators.encoder import Evaluator, TextEncoder, vectors
+from mtc.evaluators.metrics import Measured, means
+from mtc.evaluators.similarity import similarity_blocks
+from mtc.evaluators.tables import Search
+
+
+@dataclasses.dataclass
+class CrossLingualRetrieval(Evaluator):
+  """Mean average precision over the whole pool: a model that prefers the language of the query loses, as in LAReQA.
+
+  Equal cosines share the rank of the last of them. A query without a relevant document scores 0.
+
+  Reference: arXiv 2004.05484.
+  """
+
+  def measure(self, encode: TextEncoder, table: Search) -> Measured:
+    """`map` first; then `map_to_LANGUAGE` of the answers; each from 0 to 1, and each by language of the query.
+
+    `map_to_de` counts the German answers only, with the others taken out of the pool; it is there for languages in
+    which every query has an answer. `map_to_de/ja` is that of the Japanese queries.
+    """
+    asked, documents = list(table.qrels), list(table.corpus)
+    place = {document: row for row, document in enumerate(documents)}
+    relevant = [[document for document, grade in table.qrels[query].items() if grade > 0] for query in asked]
+    spoken = [{table.document_languages.get(document, "") for document in answers} for answers in relevant]
+    targets = sorted(set.intersection(*spoken) - {""})
+
+    values = {name: np.zeros(len(asked)) for name in ("map", *(f"map_to_{target}" for target in targets))}
+    queries = vectors(encode, [table.queries[query] for query in asked], "query")
+    pool = vectors(encode, [table.corpus[document] for document in documents])
+    for block, scores in similarity_blocks(queries, pool):
+      for row, score in zip(block, scores, strict=True):
+        answers = relevant[row]
+        if not answers:
+          continue
+        own = score[[place[answer] for answer in answers]]
+        above = _at_least(np.sort(score), own) - _at_least(np.sort(own), own)  # documents that answer nothing
+        values["map"][row] = _average_precision(above, own)
+        languages = np.array([table.document_languages.get(answer, "") for answer in answers])
+        for target in targets:
+          values[f"map_to_{target}"][row] = _average_precision(above[languages == target], own[languages == target])
+    return means(values, [table.languages.get(query, "") for query in asked])
+
+
+def _at_least(ascending: np.ndarray, scores: np.ndarray) -> np.ndarray:
+  """How many of some scores are not below each of others."""
+  return len(ascending) - np.searchsorted(ascending, scores)
+
+
+def _average_precision(above: np.ndarray, scores: np.ndarray) -> float:
+  """Of answers with these scores, each with so many other documents that score as much or more."""
+  hits = _at_least(np.sort(scores), scores)
+  return float(np.mean(hits / (hits + above)))
