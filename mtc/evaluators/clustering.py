@@ -39,11 +39,7 @@ class Clustering(Evaluator):
     chosen = subset(len(table.texts), self.limit, self.seed)
     names, labels = np.unique(only_label([table.labels[index] for index in chosen], "Clustering"), return_inverse=True)
     languages = [table.languages[index] for index in chosen]
-    rows = vectors(encode, [table.texts[index] for index in chosen])
-    runs = []
-    for seed in range(self.seed, self.seed + self.experiments):
-      means = MiniBatchKMeans(len(names), batch_size=500, n_init="auto", random_state=seed)
-      runs.append(means.fit(rows).labels_.astype(np.int64))
+    runs: list[np.ndarray] = []
 
     def scores(rows: np.ndarray) -> dict[str, float]:
       agreement = float(np.mean([_v_measure(labels[rows], clusters[rows]) for clusters in runs]))
@@ -53,9 +49,13 @@ class Clustering(Evaluator):
     for part, rows in measured.parts().items():
       if len(set(labels[rows])) < 2:
         raise ValueError(
-          f"all {len(rows)} texts{f' in {part!r}' if part else ''} have the label {names[labels[rows[0]]]!r}; "
+          f"all {len(rows)} texts{f' in {part!r}' if part else ''} have the label {str(names[labels[rows[0]]])!r}; "
           "clusters are compared with two labels or more: use more texts, or drop the language"
         )
+    rows = vectors(encode, [table.texts[index] for index in chosen])
+    for seed in range(self.seed, self.seed + self.experiments):
+      means = MiniBatchKMeans(len(names), batch_size=500, n_init="auto", random_state=seed)
+      runs.append(means.fit(rows).labels_.astype(np.int64))
     return measured
 
 

@@ -34,6 +34,8 @@ class KNN(Evaluator):
   def measure(self, encode: TextEncoder, table: Labelled) -> Measured:
     """`accuracy` first, then macro `f1`, each from 0 to 1; then by language.
 
+    A text gets one guess, so for `f1` all but one of its labels are missed; MultiLabelKNN guesses several.
+
     Raises:
       ValueError: `k` is not between 1 and the number of reference texts.
     """

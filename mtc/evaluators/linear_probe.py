@@ -49,7 +49,7 @@ class LinearProbe(Evaluator):
     drawn = self._draws(known)
     used = np.unique(np.concatenate(drawn))  # the others need not be encoded
     rows = vectors(encode, [table.texts[index] for index in chosen])
-    reference = vectors(encode, [table.reference_texts[index] for index in used.tolist()])
+    reference = vectors(encode, [table.reference_texts[index] for index in map(int, used)])
 
     guesses = []
     for draw in drawn:

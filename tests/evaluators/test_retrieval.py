@@ -1,6 +1,3 @@
-import json
-import pathlib
-
 import numpy as np
 import pytest
 
@@ -8,8 +5,8 @@ from mtc.evaluators import Retrieval, Search
 
 
 @pytest.fixture
-def mteb():
-  return json.loads(pathlib.Path(__file__).with_name("mteb_numbers.json").read_text())["search"]
+def mteb(mteb):
+  return mteb["search"]
 
 
 def search(mteb):
@@ -23,13 +20,16 @@ def test_worked_example(encoder):
   # q1 finds a, b, c; the second is right: 1/2. q2 finds c, b, a; both of its own come first, in the wrong order.
   vectors = {"x": [1, 0], "y": [0, 1], "A": [1, 0.1], "B": [1, 1], "C": [0.1, 1]}
   table = Search({"q1": "x", "q2": "y"}, {"a": "A", "b": "B", "c": "C"}, {"q1": {"b": 1}, "q2": {"b": 2, "c": 1}})
-  scores = Retrieval(mrr_at=3, ndcg_at=2, recall_at=(1, 2))(encoder(vectors), table)
+  scores = Retrieval(mrr_at=3, ndcg_at=2, map_at=2, recall_at=(1, 2), precision_at=(1, 2))(encoder(vectors), table)
   second = 1 / np.log2(3)
   wanted = {
     "mrr@3": (1 / 2 + 1) / 2,
     "ndcg@2": (second + (1 + 2 * second) / (2 + second)) / 2,
+    "map@2": (1 / 2 + (1 + 1) / 2) / 2,
     "recall@1": (0 + 1 / 2) / 2,
     "recall@2": 1.0,
+    "precision@1": (0 + 1) / 2,
+    "precision@2": (1 / 2 + 1) / 2,
   }
   assert list(scores) == list(wanted)
   assert scores == pytest.approx(wanted)
@@ -37,8 +37,8 @@ def test_worked_example(encoder):
 
 def test_equals_mteb_with_ties_grades_and_a_query_without_relevant_documents(mteb, encoder):
   table, vectors = search(mteb)
-  scores = Retrieval(recall_at=(1, 5, 10))(encoder(vectors), table)
-  scores |= Retrieval(mrr_at=5, ndcg_at=5)(encoder(vectors), table)
+  scores = Retrieval(recall_at=(1, 5, 10), precision_at=(1, 5, 10))(encoder(vectors), table)
+  scores |= Retrieval(mrr_at=5, ndcg_at=5, map_at=5)(encoder(vectors), table)
   assert set(scores) == set(mteb["numbers"])
   assert scores == pytest.approx(mteb["numbers"], abs=1e-9)
 
@@ -65,7 +65,7 @@ def test_a_language_is_the_mean_of_its_queries_against_all_documents(mteb, encod
   table, vectors = search(mteb)
   table.languages = {q: "ja" if int(q[1:]) % 3 else "de" for q in table.queries if q != "q0"}  # that of q0 is unknown
   scores = Retrieval()(encoder(vectors), table)
-  metrics = ["mrr@10", "ndcg@10", "recall@1", "recall@10"]
+  metrics = ["mrr@10", "ndcg@10", "map@10", "recall@1", "recall@10", "precision@1"]
   assert list(scores) == [*metrics, *(f"{metric}/{name}" for metric in metrics for name in ("de", "ja"))]
   for name in ("de", "ja"):
     qrels = {q: judged for q, judged in table.qrels.items() if table.languages.get(q) == name}
@@ -76,13 +76,14 @@ def test_a_language_is_the_mean_of_its_queries_against_all_documents(mteb, encod
 def test_fewer_documents_than_ranks(encoder):
   table = Search({"q": "x"}, {"a": "A", "b": "B"}, {"q": {"a": 1}})
   scores = Retrieval()(encoder({"x": [1, 0], "A": [0, 1], "B": [1, 0]}), table)
-  assert scores == pytest.approx({"mrr@10": 1 / 2, "ndcg@10": 1 / np.log2(3), "recall@1": 0, "recall@10": 1})
+  wanted = {"mrr@10": 1 / 2, "ndcg@10": 1 / np.log2(3), "map@10": 1 / 2, "recall@1": 0, "recall@10": 1}
+  assert scores == pytest.approx(wanted | {"precision@1": 0})
 
 
 def test_more_relevant_documents_than_ranks(encoder):
   table = Search({"q": "x"}, {str(i): "x" for i in range(5)}, {"q": {str(i): 1 for i in range(5)}})
-  scores = Retrieval(mrr_at=2, ndcg_at=2, recall_at=(2,))(encoder({"x": [1, 0]}), table)
-  assert scores == pytest.approx({"mrr@2": 1, "ndcg@2": 1, "recall@2": 2 / 5})
+  scores = Retrieval(mrr_at=2, ndcg_at=2, map_at=2, recall_at=(2,), precision_at=())(encoder({"x": [1, 0]}), table)
+  assert scores == pytest.approx({"mrr@2": 1, "ndcg@2": 1, "map@2": 2 / 5, "recall@2": 2 / 5})
 
 
 def test_no_rank_at_all(encoder):

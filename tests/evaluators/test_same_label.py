@@ -93,4 +93,4 @@ def test_bad_input(numbered):
   with pytest.raises(ValueError, match="no two of 2 texts share a label"):
     SameLabelRetrieval()(numbered(np.eye(2)), Labelled(["0", "1"], [["a"], ["b"]]))
   with pytest.raises(ValueError, match="limit=-1 is negative; use 0 for all"):
-    SameLabelRetrieval(limit=-1)(numbered(np.eye(2)), Labelled(["0", "1"], [["a"], ["a"]]))
+    SameLabelRetrieval(limit=-1)(numbered(np.eye(2)), Labelled(["0", "1"], [["a"], ["a", "b"]]))

@@ -40,7 +40,7 @@ def test_a_language_is_the_correlation_of_its_pairs(numbered):
 
 
 def test_a_collapsed_encoder_scores_zero():
-  table = Graded(list("abc"), list("def"), [0.0, 2.0, 5.0], ["de", "de", "ja"])
-  noise = iter(np.random.default_rng(2).normal(size=(6, 8)) * 1e-7)
+  table = Graded(list("abcd"), list("efgh"), [0.0, 2.0, 5.0, 1.0], ["de", "de", "ja", "ja"])
+  noise = iter(np.random.default_rng(2).normal(size=(8, 8)) * 1e-7)
   scores = STS()(lambda texts, role="": np.array([np.ones(8) + next(noise) for _ in texts]), table)
   assert len(scores) == 6 and set(scores.values()) == {0.0}

@@ -25,6 +25,14 @@ QUERY, CORPUS = {"q": "who"}, {"d": "she"}
     (lambda: Graded(["x"], ["y", "z"], [1.0]), "different lengths"),
     (lambda: Graded(["x"] * 3, ["y"] * 3, [1.0, NAN, NAN]), "2 of 3 scores are NaN or infinite, the first in row 1"),
     (lambda: Graded(["x"] * 2, ["y"] * 2, [3.0, 3.0]), "all 2 scores are 3.0; a correlation needs at least two"),
+    (
+      lambda: Labelled(["x", "y"], [["a"], ["a"]], (), ["r"], [["a"]]),
+      "all 2 texts have the one label 'a', so any guess",
+    ),
+    (
+      lambda: Graded(["x"] * 3, ["y"] * 3, [1.0, 2.0, 3.0], ["en", "en", "de"]),
+      "language 'de' has 1 of 3 pairs, all with the score 3.0; a correlation needs at least two",
+    ),
     (lambda: Parallel([], [], []), "the table has no texts"),
     (lambda: Parallel(["1"], ["x"], ["en", "de"]), "different lengths"),
     (lambda: Parallel(["1", "2"], ["x", "y"], ["en", "en"]), "all 2 texts are in 'en'; translation takes two"),

@@ -1,6 +1,3 @@
-import json
-import pathlib
-
 import numpy as np
 import pytest
 
@@ -8,8 +5,8 @@ from mtc.evaluators import Parallel, TranslationMatching
 
 
 @pytest.fixture
-def mteb():
-  return json.loads(pathlib.Path(__file__).with_name("mteb_numbers.json").read_text())["translations"]
+def mteb(mteb):
+  return mteb["translations"]
 
 
 def parallel(mteb):
@@ -22,9 +19,12 @@ def parallel(mteb):
 def test_equals_mteb(mteb, encoder):
   table, vectors = parallel(mteb)
   scores = TranslationMatching()(encoder(vectors), table)
-  wanted = {"accuracy": np.mean(list(mteb["numbers"].values()))}
-  for name in ("de", "en", "ja"):
-    wanted[f"accuracy/{name}"] = np.mean([v for pair, v in mteb["numbers"].items() if pair.startswith(name)])
+  metrics = ("accuracy", "f1")
+  wanted = {metric: np.mean([found[metric] for found in mteb["numbers"].values()]) for metric in metrics}
+  for metric in metrics:
+    for name in ("de", "en", "ja"):
+      values = [found[metric] for pair, found in mteb["numbers"].items() if pair.startswith(name)]
+      wanted[f"{metric}/{name}"] = np.mean(values)
   assert list(scores) == list(wanted)
   assert scores == pytest.approx(wanted)
 
@@ -34,22 +34,24 @@ def test_two_languages_are_two_pairs_of_mteb(mteb, encoder):
   keep = [row for row, language in enumerate(table.languages) if language != "de"]
   two = Parallel(*([column[row] for row in keep] for column in (table.ids, table.texts, table.languages)))
   scores = TranslationMatching()(encoder(vectors), two)
-  assert scores["accuracy/en"] == pytest.approx(mteb["numbers"]["en-ja"])
-  assert scores["accuracy/ja"] == pytest.approx(mteb["numbers"]["ja-en"])
+  for metric in ("accuracy", "f1"):
+    assert scores[f"{metric}/en"] == pytest.approx(mteb["numbers"]["en-ja"][metric])
+    assert scores[f"{metric}/ja"] == pytest.approx(mteb["numbers"]["ja-en"][metric])
 
 
 def test_a_pivot_scores_only_pairs_from_it_and_to_it(mteb, encoder):
   table, vectors = parallel(mteb)
   scores = TranslationMatching(pivot="en")(encoder(vectors), table)
-  of = mteb["numbers"]
-  assert scores == pytest.approx(
-    {
-      "accuracy": (of["en-de"] + of["en-ja"] + of["de-en"] + of["ja-en"]) / 4,
-      "accuracy/de": of["de-en"],
-      "accuracy/en": (of["en-de"] + of["en-ja"]) / 2,
-      "accuracy/ja": of["ja-en"],
-    }
-  )
+  for metric in ("accuracy", "f1"):
+    of = {pair: found[metric] for pair, found in mteb["numbers"].items()}
+    assert {name: value for name, value in scores.items() if name.startswith(metric)} == pytest.approx(
+      {
+        metric: (of["en-de"] + of["en-ja"] + of["de-en"] + of["ja-en"]) / 4,
+        f"{metric}/de": of["de-en"],
+        f"{metric}/en": (of["en-de"] + of["en-ja"]) / 2,
+        f"{metric}/ja": of["ja-en"],
+      }
+    )
 
 
 def test_the_order_of_texts_changes_nothing_also_with_ties(encoder):
@@ -66,7 +68,8 @@ def test_a_text_without_a_translation_is_not_asked_but_can_be_found(encoder):
   table = Parallel(["1", "1", "1", "2"], ["eins", "one", "uno", "two"], ["de", "en", "es", "en"])
   scores = TranslationMatching()(encoder(vectors), table)
   # "two" is the English nearest to "eins" and "uno"; everything else has one text to choose
-  assert scores == pytest.approx({"accuracy": 4 / 6, "accuracy/de": 1 / 2, "accuracy/en": 1, "accuracy/es": 1 / 2})
+  wanted = {"accuracy": 4 / 6, "accuracy/de": 1 / 2, "accuracy/en": 1, "accuracy/es": 1 / 2}
+  assert scores == pytest.approx(wanted | {name.replace("accuracy", "f1"): value for name, value in wanted.items()})
 
 
 def test_a_limit_draws_ids_with_all_their_translations(mteb, encoder):

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from mtc.evaluators import CrossLingualRetrieval, Search
+
+
+def pool(mteb):
+  """Questions and answers, each text its id, whose first letter is its language; and vectors by (text, role)."""
+  made = mteb["pool"]
+  queries, corpus = ({id: id for id in made[side]} for side in ("queries", "corpus"))
+  vectors = {
+    (id, role): row for role, side in (("query", "queries"), ("document", "corpus")) for id, row in made[side].items()
+  }
+  return Search(queries, corpus, made["qrels"], {q: q[0] for q in queries}, {d: d[0] for d in corpus}), vectors
+
+
+def test_equals_mteb_for_all_answers_and_those_of_one_language(mteb, encoder):
+  table, vectors = pool(mteb)
+  scores = CrossLingualRetrieval()(encoder(vectors), table)
+  assert list(scores)[:4] == ["map", "map_to_a", "map_to_b", "map_to_c"]
+  numbers = mteb["pool"]["numbers"]
+  assert {name: scores[name] for name in numbers} == pytest.approx(numbers)
+  assert scores["map"] == pytest.approx(np.mean([numbers[f"map/{source}"] for source in "abc"]))
+
+
+def test_equals_scikit_learn_with_ties_and_a_query_without_answers(encoder):
+  rng = np.random.default_rng(0)
+  vectors = {
+    (f"{side}{i}", role): rng.choice([-1, 1], 6)
+    for side, role in (("q", "query"), ("d", "document"))
+    for i in range(20)
+  }
+  qrels = {f"q{i}": {f"d{j}": int(rng.integers(0, 3)) for j in rng.choice(20, 5, replace=False)} for i in range(19)}
+  qrels["q19"] = {"d0": 0}
+  table = Search({f"q{i}": f"q{i}" for i in range(20)}, {f"d{i}": f"d{i}" for i in range(20)}, qrels)
+  precisions = []
+  for query, judged in qrels.items():
+    cosines = [vectors[query, "query"] @ vectors[f"d{i}", "document"] for i in range(20)]
+    relevant = [judged.get(f"d{i}", 0) > 0 for i in range(20)]
+    precisions.append(average_precision_score(relevant, cosines) if any(relevant) else 0.0)
+  assert CrossLingualRetrieval()(encoder(vectors), table) == pytest.approx({"map": np.mean(precisions)})
+
+
+def test_a_model_that_prefers_the_language_of_the_query_loses(encoder):
+  # Every text is its language and its meaning; the German questions ask for both answers.
+  meaning, language = np.eye(4), {"a": [1, 0], "b": [0, 1]}
+  ids = [f"{name}{i}" for i in range(4) for name in "ab"]
+  table = Search(
+    {id: f"q{id}" for id in ids},
+    {id: id for id in ids},
+    {id: {f"a{id[1]}": 1, f"b{id[1]}": 1} for id in ids},
+    document_languages={id: id[0] for id in ids},
+  )
+
+  def scores(weight):
+    rows = {
+      text: [*meaning[int(text[-1])], *(weight * np.array(language[text[-2]]))]
+      for text in [*ids, *(f"q{i}" for i in ids)]
+    }
+    return CrossLingualRetrieval()(encoder(rows), table)
+
+  assert scores(0.5) == {"map": 1.0, "map_to_a": 1.0, "map_to_b": 1.0}
+  assert scores(2.0) == pytest.approx(
+    {"map": (1 + 2 / 5) / 2, "map_to_a": (1 + 1 / 4) / 2, "map_to_b": (1 + 1 / 4) / 2}
+  )
+
+
+def test_a_language_without_an_answer_to_every_query_is_not_told_apart(mteb, encoder):
+  table, vectors = pool(mteb)
+  del table.qrels["a0"]["b0"]
+  assert not any(name.startswith("map_to_b") for name in CrossLingualRetrieval()(encoder(vectors), table))
