@@ -55,7 +55,7 @@ class Clustering(Evaluator):
     rows = vectors(encode, [table.texts[index] for index in chosen])
     for seed in range(self.seed, self.seed + self.experiments):
       means = MiniBatchKMeans(len(names), batch_size=500, n_init="auto", random_state=seed)
-      runs.append(means.fit(rows).labels_.astype(np.int64))
+      runs.append(np.asarray(means.fit(rows).labels_, np.int64))
     return measured
 
 

@@ -25,6 +25,16 @@ def test_top_k_is_a_stable_sort(form, k):
 
 
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("rows, columns", [(1, 30), (7, 13), (8, 200), (200, 16), (50, 20)])
+@pytest.mark.parametrize("k", [1, 10, 33])
+def test_blocks_of_queries_and_documents_find_what_one_block_finds(form, rows, columns, k):
+  rng = np.random.default_rng(3)
+  queries, documents = signs(rng, 50), signs(rng, 200)
+  whole = np.argsort(-(queries @ documents.T), axis=1, kind="stable")[:, :k]
+  np.testing.assert_array_equal(top_k(form(queries), form(documents), k, rows, columns), whole)
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
 @pytest.mark.parametrize("block", [1, 100, 170, 10**6])
 def test_blocks_are_bounded_and_join_to_the_whole(form, block):
   rng = np.random.default_rng(1)
