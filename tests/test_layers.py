@@ -11,11 +11,11 @@ PACKAGE = Path(__file__).parent.parent / "mtc"
 # A room may import the rooms of the lines above its own, and no other.
 ORDER = (
   {"types"},
-  {"losses", "models", "parallel", "optim", "evaluators", "data"},
+  {"losses", "models", "parallel", "optim", "balancing", "geometry", "evaluators", "data"},
   {"config"},
   {"step", "checkpoint", "records", "cli"},
-  {"embed", "loop"},
-  {"export", "evaluate", "mine", "card", "start", "__init__"},
+  {"embed", "loop", "diagnose"},
+  {"export", "evaluate", "mine", "card", "start", "mteb_encoder", "__init__"},
   {"train"},
   {"main", "transfer", "pretrain"},
 )

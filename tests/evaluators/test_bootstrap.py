@@ -63,6 +63,20 @@ def test_the_worked_example():
   assert (found.this - found.base, found.low, found.high) == (pytest.approx(1 / 3), 0, 1)
 
 
+def test_the_p_value_counts_the_draws_on_the_other_side():
+  base, this, a, b = two(np.random.default_rng(2), 40)
+  found = differences(a, b, resamples=999, seed=5)["mrr"]
+  draws = np.random.default_rng(5)
+  drawn = [(this - base)[draws.integers(0, 40, 40)].mean() for _ in range(999)]
+  assert found.p == pytest.approx(2 * (1 + min(np.sum(np.array(drawn) <= 0), np.sum(np.array(drawn) >= 0))) / 1000)
+  assert differences(b, a, resamples=999, seed=5)["mrr"].p == found.p, "two-sided"
+  assert differences(a, a, resamples=9)["mrr"].p == 1
+  more = means({"mrr": base + 0.1}, [""] * 40)
+  assert differences(a, more)["mrr"].p == pytest.approx(2 / 2001), "no less can be said with 2,000 draws"
+  nan = Measured(lambda rows: {"mrr": float("nan")}, [""] * 40)
+  assert differences(a, nan, resamples=9)["mrr"].p == 1, "no number speaks for neither"
+
+
 def test_a_language_draws_its_own_rows_only():
   values = np.array([0.0] * 20 + [1.0] * 20)
   languages = ["de"] * 20 + ["en"] * 20

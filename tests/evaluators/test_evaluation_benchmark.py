@@ -11,7 +11,7 @@ def run(*options):
 
 
 def test_prints_one_json_line():
-  done = run("--documents=500", "--queries=40", "--dim=16")
+  done = run("--documents=500", "--queries=40")
   assert done.returncode == 0, done.stderr
   found = json.loads(done.stdout)
   assert found["documents"] == 500 and found["seconds"] >= 0 and 0 < found["peak_gib"] < 2
