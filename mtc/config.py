@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from mtc import data, evaluators, losses
+from mtc.balancing import Balancing, Fixed
 from mtc.models import ModelSpec
 from mtc.optim import OptimSpec
 
@@ -20,6 +21,7 @@ STEERING = (
   "nonfinite_limit",
   "evaluations",
   "best_metric",
+  "diagnose_every",
   "examples_shown",
   "card_samples",
 )
@@ -99,8 +101,10 @@ class Experiment(Run):
   evaluations: dict[str, Evaluation] = field(default_factory=dict)
   mixing: data.Mixing = field(default_factory=data.Mixing)
   prompts: dict[str, str] = field(default_factory=lambda: {"query": "", "document": ""})  # role -> what precedes a text
+  balancing: Balancing = field(default_factory=Fixed)  # how tasks share a step: Fixed | Uncertainty | GradNorm | PCGrad
   chunks: int = 1  # GradCache: encode the usual step in so many parts, to save memory
   evaluate_every: int = 0  # validation at the first checkpoint after so many steps, and at the end; 0 = at the end only
+  diagnose_every: int = 100  # steps between measurements of the tasks' gradients and the embeddings' geometry; 0 = none
   best_metric: str = ""  # of validation: its best checkpoint is kept; "" = the mean of each evaluation's first metric
   examples_shown: int = 3  # nearest neighbours printed at the end
   card_samples: int = 3  # rows of each task that the model card shows; 0 = none, where data are private
@@ -111,8 +115,14 @@ class Experiment(Run):
       raise ValueError("tasks is empty; an experiment trains on at least one Task")
     super().validate()
     at_least(self, 1, "chunks")
-    at_least(self, 0, "evaluate_every", "examples_shown", "card_samples")
+    at_least(self, 0, "evaluate_every", "diagnose_every", "examples_shown", "card_samples")
     self.mixing.validate(self.tasks)
+    self.balancing.validate()
+    if self.balancing.every_task and self.mixing.kind != "all":
+      raise ValueError(
+        f"balancing={type(self.balancing).__name__} compares the tasks of a step, and with mixing.kind="
+        f"{self.mixing.kind!r} it has one; use mixing.kind='all', or Fixed or Uncertainty"
+      )
     for name, task in self.tasks.items():
       self._validate_task(name, task)
 

@@ -36,6 +36,7 @@ def run(
   make_batch: Callable[[int], Any],
   begin: Callable[[int], None],
   measure: Callable[[TrainState, int, int, records.Metrics], float | None],
+  diagnose: Callable[[TrainState, Any, int, records.Metrics], bool] = lambda state, batch, step, writer: False,
 ) -> Ended:
   """Takes the steps that are left, to the end, to `stop_after` or to a signal.
 
@@ -47,6 +48,7 @@ def run(
     make_batch: the batch of a step, from its number alone.
     begin: is told the number of steps taken before, once they are known.
     measure: (state, step, step of the checkpoint before, writer) -> what the best checkpoint is chosen by, if anything.
+    diagnose: (state before a step, its batch, its number from 1 on, writer) -> whether it did anything.
   """
   first = 0
   with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
@@ -60,7 +62,12 @@ def run(
       def measured(now: TrainState, taken: int, saved: int) -> float | None:
         return measure(now, taken, saved, writer)
 
-      state, reached, stopped = _steps(settings, state, first, train_step, make_batch, checkpoints, writer, measured)
+      def diagnosed(now: TrainState, batch: Any, step: int) -> bool:
+        return diagnose(now, batch, step, writer)
+
+      state, reached, stopped = _steps(
+        settings, state, first, train_step, make_batch, checkpoints, writer, measured, diagnosed
+      )
     best = checkpoints.best_step()
   if stopped:
     name = signal.Signals(stopped).name
@@ -80,6 +87,7 @@ def _steps(
   checkpoints: Checkpoints,
   writer: records.Metrics,
   measure: Callable[[TrainState, int, int], float | None],
+  diagnose: Callable[[TrainState, Any, int], bool],
 ) -> tuple[TrainState, int, int]:
   """Runs the steps from `first` on; returns the state, the steps taken, and the signal that ended it or 0."""
   end = max(min(settings.stop_after or settings.steps, settings.steps), first)
@@ -94,7 +102,11 @@ def _steps(
     while taken < end and not stopped:
       waiting = time.perf_counter()
       _, batch = next(batches)
-      watch.made(batch, time.perf_counter() - waiting)
+      waited = time.perf_counter() - waiting
+      if diagnose(state, batch, taken + 1):
+        watch.restart()
+        waited = 0.0  # the devices had the steps before to do, and then this
+      watch.made(batch, waited)
       state, metrics = train_step(state, batch)
       taken += 1
       watch.sent(taken, metrics)

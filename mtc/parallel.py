@@ -76,6 +76,11 @@ def across_devices(step: Callable, devices: Sequence[Any] | None = None) -> Call
   return jax.pmap(step, axis_name=_AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0, devices=devices)
 
 
+def measure_across_devices(function: Callable, devices: Sequence[Any] | None = None) -> Callable:
+  """Runs `function(state, batch) -> metrics` as `across_devices` does, and donates nothing."""
+  return jax.pmap(function, axis_name=_AXIS, in_axes=(None, 0), out_axes=None, devices=devices)
+
+
 def map_over_devices(function: Callable) -> Callable:
   """Runs `function(params, batch) -> result` on every local device; leaves of both are `[local_devices, ...]`."""
   return jax.pmap(function, in_axes=(None, 0), devices=jax.local_devices())
@@ -103,6 +108,14 @@ def mean_over_devices(tree: PyTree) -> PyTree:
     return tree
   flat, restore = flatten_util.ravel_pytree(tree)
   return restore(jax.lax.pmean(flat, _AXIS))
+
+
+def norm_over_devices(gradient: Array) -> Array:
+  """The norm of a gradient with respect to something of which each device has its own part, such as embeddings.
+
+  Nobody has averaged it: by the convention above, each part is too large by the number of devices.
+  """
+  return jnp.sqrt(jax.lax.psum(jnp.sum(gradient * gradient), _AXIS)) / jax.lax.psum(1, _AXIS)
 
 
 def fold_in_device(key: Array) -> jax.Array:

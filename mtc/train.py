@@ -10,11 +10,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mtc import card, data, evaluate, export, loop, models, optim, parallel, records, step as step_lib
+from mtc import card, data, diagnose, evaluate, export, loop, models, optim, parallel, records, step as step_lib
 from mtc.config import Experiment
 from mtc.embed import Embedder
 from mtc.start import start_model
-from mtc.types import PyTree, TrainState
+from mtc.types import Array, PyTree, Step, TrainState
 
 
 def prepare(experiment: Experiment, workdir: Path, command: Sequence[str] = ()) -> Callable[[], int]:
@@ -94,7 +94,9 @@ class _Run:
     """Trains to the end, or to `stop_after`, or to a signal; returns the exit code."""
     experiment = self.experiment
     optimizer = optim.make_optimizer(experiment.optim, experiment.steps)
-    state = step_lib.init_state(self.model.params, experiment.tasks, optimizer, experiment.optim.freeze)
+    state = step_lib.init_state(
+      self.model.params, experiment.tasks, optimizer, experiment.optim.freeze, experiment.balancing
+    )
     train_step = step_lib.make_train_step(
       self.model.encoder,
       experiment.tasks,
@@ -102,8 +104,11 @@ class _Run:
       experiment.seed,
       self.packer.rows_per_chunk,
       experiment.optim.freeze,
+      experiment.balancing,
     )
-    ended = loop.run(experiment, self.workdir, state, train_step, self.packer.step, self._begin, self._validate)
+    ended = loop.run(
+      experiment, self.workdir, state, train_step, self.packer.step, self._begin, self._validate, self._diagnose
+    )
     if ended.finished and parallel.is_main_process():
       self._finish(ended)
     return ended.code
@@ -168,6 +173,35 @@ class _Run:
     if experiment.best_metric not in scores:
       raise ValueError(f"best_metric={experiment.best_metric!r} was not measured; there is {', '.join(scores)}")
     return scores[experiment.best_metric]
+
+  @functools.cached_property
+  def _diagnosis(self) -> Callable[[TrainState, Step], dict[str, Array]]:
+    experiment = self.experiment
+    return diagnose.make_diagnosis(
+      self.model.encoder,
+      experiment.tasks,
+      experiment.balancing,
+      experiment.seed,
+      self.packer.rows_per_chunk,
+      experiment.optim.freeze,
+    )
+
+  @functools.cached_property
+  def _collapse(self) -> diagnose.Collapse:
+    batches = [task.batch_size for task in self.experiment.tasks.values()]
+    texts = 2 * (sum(batches) if self.experiment.mixing.kind == "all" else min(batches))
+    return diagnose.Collapse(self.model.width, texts)
+
+  def _diagnose(self, state: TrainState, batch: Step, number: int, writer: records.Metrics) -> bool:
+    """Measures gradients and geometry where they are due; says whether they were."""
+    every = self.experiment.diagnose_every
+    if not every or number % every:
+      return False
+    metrics = {name: float(value) for name, value in parallel.to_host(self._diagnosis(state, batch)).items()}
+    writer.write(number, metrics)
+    if parallel.is_main_process():
+      self._collapse.see(number, metrics)
+    return True
 
   def _finish(self, ended: loop.Ended) -> None:
     """Exports the last weights, scores exactly these, and says where everything is."""

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from mtc import data, models, optim, parallel, step as step_lib
+from mtc.balancing import Fixed
 from mtc.config import Task
 from mtc.losses import CoSENT, InfoNCE, Matryoshka
 from mtc.models import LoraSpec, ModelSpec
@@ -77,21 +78,21 @@ KEEP = optax.GradientTransformation(
 )
 
 
-def _gradients(encoder, tasks, prepared, devices, chunks=1, number=3, freeze=()):
+def _gradients(encoder, tasks, prepared, devices, chunks=1, number=3, freeze=(), balancing=None):
   """The loss and the gradients of step `number`, computed by the real train step on so many devices."""
   sampler = data.Sampler(prepared, BATCH, seed=1)
   packer = data.Packer(prepared, sampler, devices, chunks=chunks)
   across = partial(parallel.across_devices, devices=jax.devices()[:devices])
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(parallel, "across_devices", across)
-    train_step = step_lib.make_train_step(encoder, tasks, KEEP, 0, packer.rows_per_chunk, freeze)
+    train_step = step_lib.make_train_step(encoder, tasks, KEEP, 0, packer.rows_per_chunk, freeze, balancing)
   batch = packer.step(number)
   rows, length = batch.tokens.ids.shape[1:]
   if chunks > 1:
     assert packer.rows_per_chunk(rows, length) < rows, (
       "nothing was chunked: this test would compare a thing with itself"
     )
-  state = step_lib.init_state(encoder.init(jax.random.key(0)), tasks, KEEP, freeze)
+  state = step_lib.init_state(encoder.init(jax.random.key(0)), tasks, KEEP, freeze, balancing)
   # Larger weights than a start has: every path of the network must matter to the gradient.
   state = state.replace(params=jax.tree.map(lambda x: x * 5 if x.ndim > 1 else x, state.params))
   if "lora" in state.params["encoder"]:  # while b is zero, a has no gradient; were b constant, a norm would undo it
@@ -228,3 +229,9 @@ def test_what_is_frozen_keeps_its_bits(encoder, tasks, prepared):
   jax.tree.map(np.testing.assert_array_equal, after["tasks"], before["tasks"])
   for name, value in after["encoder"]["projection"].items():
     assert np.abs(value - before["encoder"]["projection"][name]).max() > 0.01
+
+
+def test_fixed_is_the_step_without_balancing_to_the_bit(encoder, tasks, prepared):
+  plain, fixed = (_gradients(encoder, tasks, prepared, 2, balancing=balancing) for balancing in (None, Fixed()))
+  assert plain[0].keys() == fixed[0].keys()
+  jax.tree.map(np.testing.assert_array_equal, plain[1], fixed[1])

@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from mtc import data, loop, train
+from mtc.balancing import Uncertainty
 from mtc.config import Evaluation, Experiment, Task
 from mtc.evaluators import KNN, Retrieval
 from mtc.losses import InfoNCE
@@ -134,6 +135,30 @@ def test_a_stopped_run_goes_on_to_the_same_bits(experiment, whole, tmp_path, cap
   assert "going on from step 3" in capsys.readouterr().out
   assert_equal_bits(whole, tmp_path / "run")
   assert [row["step"] for row in lines(tmp_path / "run") if "loss" in row] == list(range(1, STEPS + 1))
+
+
+def test_diagnoses_change_nothing_and_are_there_once(experiment, whole, tmp_path):
+  experiment.diagnose_every, experiment.stop_after = 2, 3
+  assert run(experiment, tmp_path / "run") == 0
+  experiment.stop_after, experiment.log_every = 0, 3  # after a diagnosis, and in the same step as one
+  assert run(experiment, tmp_path / "run") == 0
+  assert_equal_bits(whole, tmp_path / "run")
+  rows = [row for row in lines(tmp_path / "run") if "gradient/cosine/interest/search_tweets" in row]
+  assert [row["step"] for row in rows] == [2, 4, 6]
+  assert all(-1 <= row["gradient/cosine/interest/search_tweets"] <= 1 for row in rows)
+  shares = [row["gradient/share/interest"] + row["gradient/share/search_tweets"] for row in rows]
+  assert shares == pytest.approx([1, 1, 1], rel=1e-5)
+  assert {"gradient/norm/interest", "geometry/alignment/interest", "geometry/effective_rank"} < rows[0].keys()
+  assert not any("gradient" in name for row in lines(whole) for name in row)
+
+
+def test_a_run_can_be_balanced(experiment, tmp_path):
+  experiment.balancing, experiment.stop_after = Uncertainty(learning_rate=0.1), 2
+  assert run(experiment, tmp_path / "run") == 0
+  first, second = [row for row in lines(tmp_path / "run") if "loss" in row]
+  assert first["balance/interest"] == 1 and second["balance/interest"] == pytest.approx(
+    np.exp(-0.1 * (first["interest/loss"] - 1)), rel=1e-5
+  )
 
 
 def test_lines_after_the_last_checkpoint_of_a_killed_run_are_cut(experiment, whole, tmp_path):
