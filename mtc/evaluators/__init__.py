@@ -1,5 +1,6 @@
 """Text to vectors to numbers: evaluators score any encoder on a table, and know of no model."""
 
+from mtc.evaluators.bm25 import BM25
 from mtc.evaluators.bootstrap import Difference, differences
 from mtc.evaluators.clustering import Clustering
 from mtc.evaluators.cross_lingual import CrossLingualRetrieval
@@ -18,6 +19,7 @@ from mtc.evaluators.translation import TranslationMatching
 from mtc.evaluators.zero_shot import ZeroShot
 
 __all__ = [
+  "BM25",
   "KNN",
   "STS",
   "Clustering",
