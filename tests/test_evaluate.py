@@ -214,3 +214,31 @@ def test_compare_from_the_command_line(experiment, make_embedder, tmp_path):
   assert entry.keys() == {"base", "this", "low", "high", "rows", "verdict"}
   assert entry["this"] == written["scores"]["hashtag/map"]
   assert f"against {models[0]}:" in done.stdout and entry["verdict"] in done.stdout
+
+
+def test_mistakes_end_with_exit_code_2(tmp_path):
+  rows = [{"text": f"t{i}", "labels": [label]} for i, label in enumerate("aabb")]
+  (tmp_path / "tags").mkdir()
+  for path in ("tags/test.jsonl", "texts.jsonl"):
+    (tmp_path / path).write_text("".join(json.dumps(row) + "\n" for row in rows))
+  np.save(tmp_path / "vectors.npy", np.array([[1, 0], [0, np.nan], [1, 1], [0, 1]]))
+  (tmp_path / "config.py").write_text(
+    "from mtc import data\n"
+    "from mtc.config import Evaluation, Experiment, Task\n"
+    "from mtc.evaluators import SameLabelRetrieval\n"
+    "def get_config():\n"
+    "  tags = data.Folder('tags'), data.SameLabel()\n"
+    "  return Experiment(tasks={'other': Task(*tags)}, evaluations={'tags': Evaluation(*tags, SameLabelRetrieval())})\n"
+  )
+
+  def run(data_dir):
+    command = [sys.executable, "-m", "mtc.evaluate", "--config", tmp_path / "config.py"]
+    command += [f"--config.data_dir={data_dir}", "--texts", tmp_path / "texts.jsonl"]
+    return subprocess.run([*command, "--embeddings", tmp_path / "vectors.npy"], capture_output=True, text=True)
+
+  done = run(tmp_path)
+  assert done.returncode == 2, done.stderr
+  assert "evaluation 'tags': 1 of 4 vectors hold NaN or infinity, the first for text 1: 't1'" in done.stderr
+  done = run(tmp_path / "tags")
+  assert done.returncode == 2, done.stderr
+  assert "none of the 1 evaluations of the config has data to score" in done.stderr

@@ -47,7 +47,8 @@ def vectors(encode: TextEncoder, texts: Sequence[str], role: str = "document") -
   if rows.dtype.kind not in "fiub":
     raise ValueError(f"the encoder returned vectors of {rows.dtype}; expected float32, or other real numbers")
   if isinstance(rows, np.ndarray):
-    rows = rows.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinity, and reported below
+      rows = rows.astype(np.float32, copy=False)
     norms = np.linalg.norm(rows, axis=1)
   else:
     rows = sparse.csr_array(rows, dtype=np.float32)
@@ -56,7 +57,7 @@ def vectors(encode: TextEncoder, texts: Sequence[str], role: str = "document") -
   if bad.size:
     raise ValueError(
       f"{bad.size} of {len(texts)} vectors hold NaN or infinity, the first for text {bad[0]}: {texts[bad[0]][:80]!r}; "
-      "check the model's weights, and its loss if it was just trained"
+      "check the file that they come from, or the model's weights, and its loss if it was just trained"
     )
   scale = 1 / np.where(norms > 0, norms, 1)
   return rows * scale[:, None] if isinstance(rows, np.ndarray) else sparse.csr_array(sparse.diags(scale) @ rows)

@@ -38,7 +38,18 @@ def test_vectors_that_are_not_finite_are_counted_and_the_first_is_named(form):
     vectors(lambda texts, role: form(rows), TEXTS)
 
 
-@pytest.mark.parametrize("rows", [ROWS[:3], ROWS[0], ROWS[None]])
+@pytest.mark.parametrize("rows", [ROWS[:3], ROWS[0], ROWS[None], ROWS[:, :0]])
 def test_a_wrong_shape(rows):
   with pytest.raises(ValueError, match=r"for 4 texts; expected \[4, dim\]"):
     vectors(lambda texts, role: rows, TEXTS)
+
+
+def test_what_float32_cannot_hold_is_infinity():
+  with pytest.raises(ValueError, match="3 of 4 vectors hold NaN or infinity"):
+    vectors(lambda texts, role: ROWS * 1e300, TEXTS)
+
+
+@pytest.mark.parametrize("kind", [str, complex])
+def test_vectors_are_real_numbers(kind):
+  with pytest.raises(ValueError, match="the encoder returned vectors of .*; expected float32, or other real numbers"):
+    vectors(lambda texts, role: ROWS.astype(kind), TEXTS)
