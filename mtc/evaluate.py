@@ -287,8 +287,8 @@ def _main(argv: Sequence[str]) -> None:
     tables = read_tables(experiment, "test")
     if not tables:
       raise ValueError(
-        f"none of the {len(experiment.evaluations)} evaluations of the config has data to score; give --config.data_dir, "
-        "or correct the config"
+        f"none of the {len(experiment.evaluations)} evaluations of the config has data to score; give "
+        "--config.data_dir, or correct the config"
       )
     if f.list_texts:
       _list_texts(Path(f.list_texts), tables, experiment.evaluations)
