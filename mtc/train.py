@@ -42,8 +42,30 @@ def prepare(experiment: Experiment, workdir: Path, command: Sequence[str] = ()) 
       f"best_metric={experiment.best_metric!r} names no evaluation with validation; "
       f"there is {', '.join(tables['validation'])}"
     )
-  model = start_model(experiment, workdir)
+  model, prepared = start(experiment, workdir)
   counts = optim.count(step_lib.init_params(model.params, experiment.tasks), experiment.optim.freeze)
+  sampler = data.Sampler(
+    prepared,
+    {name: task.batch_size for name, task in experiment.tasks.items()},
+    experiment.seed,
+    experiment.mixing,
+    {name: task.label_exponent for name, task in experiment.tasks.items()},
+  )
+  packer = data.Packer(prepared, sampler, parallel.device_count(), parallel.local_devices(), experiment.chunks)
+  reports = {name: p.report for name, p in prepared.items()}
+  records.check_data(workdir, reports)
+  if parallel.is_main_process():
+    records.write_run(workdir, experiment, reports, command)
+  return _Run(experiment, workdir, model, counts, reports, sampler, packer, tables["test"], tables["validation"])
+
+
+def start(experiment: Experiment, workdir: Path) -> tuple[Embedder, dict[str, data.Prepared]]:
+  """The untrained model of an experiment, and the training examples of each task in its tokens.
+
+  Raises:
+    ValueError, OSError: the model or the data cannot be used; says what would.
+  """
+  model = start_model(experiment, workdir)
   prepared = {}
   for name, task in experiment.tasks.items():
     anchor, positive = task.roles()
@@ -63,19 +85,7 @@ def prepare(experiment: Experiment, workdir: Path, command: Sequence[str] = ()) 
     key = jax.random.key(experiment.seed)
     weighed = models.weigh_words(model.params, np.sum(tokens, axis=0), experiment.model.rarity, key)
     model = replace(model, params=weighed)
-  sampler = data.Sampler(
-    prepared,
-    {name: task.batch_size for name, task in experiment.tasks.items()},
-    experiment.seed,
-    experiment.mixing,
-    {name: task.label_exponent for name, task in experiment.tasks.items()},
-  )
-  packer = data.Packer(prepared, sampler, parallel.device_count(), parallel.local_devices(), experiment.chunks)
-  reports = {name: p.report for name, p in prepared.items()}
-  records.check_data(workdir, reports)
-  if parallel.is_main_process():
-    records.write_run(workdir, experiment, reports, command)
-  return _Run(experiment, workdir, model, counts, reports, sampler, packer, tables["test"], tables["validation"])
+  return model, prepared
 
 
 @dataclass
