@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from mtc import data, models, parallel, step as step_lib
+from mtc import data, models, optim, parallel, step as step_lib
 from mtc.balancing import Fixed, GradNorm, PCGrad, Uncertainty
 from mtc.checkpoint import Checkpoints
 from mtc.config import Task
@@ -262,6 +262,16 @@ def test_a_balanced_step_is_that_of_its_factors(by_hand, balanced):
   assert np.abs(found - total).max() < 1e-5 * np.abs(total).max()
   scalar = after.opt_state["tasks"]["search"]["log_scale"]
   assert float(scalar) == pytest.approx(factors[list(of).index("search")] * by_hand.log_scale, rel=1e-5)
+
+
+def test_the_norms_at_the_embeddings(encoder, prepared, by_hand):
+  def norms(params, batch):
+    trained, frozen = optim.split(params, ())
+    return step_lib.TaskGradients(trained, frozen, batch, None, encoder=encoder, tasks=TASKS).norms()
+
+  batch = data.Packer(prepared, data.Sampler(prepared, BATCH, seed=1), 2).step(STEP)
+  found = parallel.measure_across_devices(norms, jax.devices()[:2])(start(encoder).params, batch)
+  np.testing.assert_allclose(found, by_hand.norms * np.sqrt([BATCH[name] for name in sorted(TASKS)]), rtol=1e-5)
 
 
 @pytest.mark.parametrize("balanced", ["gradnorm"], indirect=True)
