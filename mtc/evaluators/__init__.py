@@ -12,6 +12,7 @@ from mtc.evaluators.metrics import Measured
 from mtc.evaluators.pair_classification import PairClassification
 from mtc.evaluators.retrieval import Retrieval
 from mtc.evaluators.same_label import SameLabelRetrieval
+from mtc.evaluators.seeds import Gain, Redrawn, first_metric, gain, ratio, redraw
 from mtc.evaluators.sts import STS
 from mtc.evaluators.tables import Graded, Labelled, Parallel, Search, Table
 from mtc.evaluators.tfidf import TfIdf
@@ -26,6 +27,7 @@ __all__ = [
   "CrossLingualRetrieval",
   "Difference",
   "Evaluator",
+  "Gain",
   "Graded",
   "LabelRanking",
   "Labelled",
@@ -34,6 +36,7 @@ __all__ = [
   "MultiLabelKNN",
   "PairClassification",
   "Parallel",
+  "Redrawn",
   "Retrieval",
   "SameLabelRetrieval",
   "Search",
@@ -43,4 +46,8 @@ __all__ = [
   "TranslationMatching",
   "ZeroShot",
   "differences",
+  "first_metric",
+  "gain",
+  "ratio",
+  "redraw",
 ]

@@ -43,7 +43,8 @@ class KNN(Evaluator):
     truth, votes, languages = _votes(self, encode, table, names)
     guesses = label_matrix([[names[guess]] for guess in votes.toarray().argmax(axis=1)], names)
     right, f1 = truth.multiply(guesses).sum(axis=1), macro_f1(truth, guesses)
-    return Measured(lambda rows: {"accuracy": float(right[rows].mean()), "f1": f1(rows)}, languages)
+    values = {"accuracy": np.asarray(right, np.float64)}
+    return Measured(lambda rows: {"accuracy": float(right[rows].mean()), "f1": f1(rows)}, languages, values=values)
 
 
 @dataclasses.dataclass

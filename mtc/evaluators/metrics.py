@@ -66,11 +66,13 @@ class Measured:
     measure: from indices of rows, [any], which may repeat, to metrics by name, the task's fixed one first.
     languages: of each row; an empty string is an unknown one, and counts in the whole only.
     counts: what else there is to tell, as `left_out`.
+    values: of the metrics that are means, the values of the rows, f64[rows]: quicker to draw anew than by `measure`.
   """
 
   measure: Callable[[np.ndarray], dict[str, float]]
   languages: Sequence[str]
   counts: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  values: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
   def parts(self) -> dict[str, np.ndarray]:
     """All rows under an empty name; and, where there are several languages, the rows of each."""
@@ -92,5 +94,5 @@ def means(
 ) -> Measured:
   """Metrics that are the means of per-row values, [rows]."""
   return Measured(
-    lambda rows: {name: float(value[rows].mean()) for name, value in values.items()}, languages, counts or {}
+    lambda rows: {name: float(value[rows].mean()) for name, value in values.items()}, languages, counts or {}, values
   )
