@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 import subprocess
 import sys
@@ -7,7 +8,8 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "evaluate.py"
 
 
 def run(*options):
-  return subprocess.run([sys.executable, SCRIPT, *options], capture_output=True, text=True, cwd=SCRIPT.parents[1])
+  environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])}
+  return subprocess.run([sys.executable, SCRIPT, *options], capture_output=True, text=True, env=environment)
 
 
 def test_prints_one_json_line():

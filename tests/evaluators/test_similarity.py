@@ -34,6 +34,15 @@ def test_blocks_of_queries_and_documents_find_what_one_block_finds(form, rows, c
   np.testing.assert_array_equal(top_k(form(queries), form(documents), k, rows, columns), whole)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_documents_a_unit_apart_are_told_apart_across_blocks(seed):
+  units = np.random.default_rng(seed).permutation(np.repeat(np.arange(-10, 10), 6))
+  documents = np.stack([units / UNITS, np.sqrt(1 - (units / UNITS) ** 2)], axis=1).astype(np.float32)
+  wanted = np.argsort(-units, kind="stable")[:9]
+  for columns in (5, 40, 200):
+    assert top_k(np.array([[1, 0]], np.float32), documents, 9, 10, columns)[0].tolist() == wanted.tolist()
+
+
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
 @pytest.mark.parametrize("block", [1, 100, 170, 10**6])
 def test_blocks_are_bounded_and_join_to_the_whole(form, block):
