@@ -1,13 +1,16 @@
 """A model, or vectors that somebody else made, to numbers: python -m mtc.evaluate --model DIR --config CONFIG.
 
---compare BASE, another model's directory, says what the model kept, gained and forgot against it, test row by test row.
+Any number of them side by side, the first of which the others are compared with, test row by test row:
 
-The texts to embed with another tool are written by --list_texts=FILE.jsonl; then --texts=FILE.jsonl
---embeddings=FILE.npy scores its vectors, row by row those of the texts.
+  python -m mtc.evaluate --config CONFIG --compare a=DIR b=vectors.npy tfidf bm25 st=DIR c=api=URL#MODEL
+
+mtc/contenders.py says what each can be. The texts to embed with another tool are written by --list_texts=FILE.jsonl;
+then --texts=FILE.jsonl has the texts of the .npy, row by row.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
+import functools
 import json
 from pathlib import Path
 import sys
@@ -18,9 +21,10 @@ from absl import app, flags
 from ml_collections import config_flags
 import numpy as np
 
-from mtc import cli, data, records
+from mtc import cli, contenders, data, records
+from mtc.api import Api
 from mtc.config import Evaluation, Experiment
-from mtc.embed import load
+from mtc.contenders import Contender, Cost, documents
 from mtc.evaluators import (
   Difference,
   Graded,
@@ -87,13 +91,66 @@ def _scores(measured: Mapping[str, Measured]) -> dict[str, float]:
   return {f"{name}/{metric}": float(value) for name, m in measured.items() for metric, value in m.scores().items()}
 
 
+def measure_contender(
+  contender: Contender, tables: Tables, evaluations: Mapping[str, Evaluation]
+) -> dict[str, Measured]:
+  """What `measure` finds, without the tables that the contender has no vectors for."""
+  found = {}
+  for name, table in tables.items():
+    try:
+      if encode := contender.encoder(table):
+        found |= measure(encode, {name: table}, evaluations)
+    except ValueError as error:
+      raise ValueError(f"{contender.name}: {error}") from error
+  return found
+
+
 def compare(base: Mapping[str, Measured], this: Mapping[str, Measured]) -> dict[str, Difference]:
-  """The differences of two models that were measured on the same tables, named as scores are."""
+  """The differences of two models on the tables that both were measured on, named as scores are."""
   return {
     f"{name}/{metric}": difference
     for name in this
+    if name in base
     for metric, difference in differences(base[name], this[name]).items()
   }
+
+
+@dataclasses.dataclass
+class SideBySide:
+  """What several contenders reach on the same tables, by their names.
+
+  Attributes:
+    scores: named as those of `score`.
+    costs: of their vectors.
+    differences: of all but the first from the first, named as scores are; empty where none was asked for.
+  """
+
+  scores: dict[str, dict[str, float]]
+  costs: dict[str, Cost]
+  differences: dict[str, dict[str, Difference]]
+
+  @property
+  def baseline(self) -> str:
+    """The first, which the others are compared with."""
+    return next(iter(self.scores))
+
+  @property
+  def last(self) -> str:
+    """The last one."""
+    return list(self.scores)[-1]
+
+
+def side_by_side(
+  opened: Sequence[Contender], tables: Tables, evaluations: Mapping[str, Evaluation], paired: bool = True
+) -> SideBySide:
+  """Measures all contenders on all tables that they can be scored on; `paired` bootstraps the differences."""
+  measured = {one.name: measure_contender(one, tables, evaluations) for one in opened}
+  base, *rest = measured
+  return SideBySide(
+    {name: _scores(m) for name, m in measured.items()},
+    {one.name: one.cost() for one in opened},
+    {name: compare(measured[base], measured[name]) for name in rest} if paired else {},
+  )
 
 
 def first_metrics(scores: Mapping[str, float]) -> dict[str, float]:
@@ -111,7 +168,7 @@ def tfidf_scores(tables: Tables, evaluations: Mapping[str, Evaluation]) -> dict[
   """What counting words reaches on each table, fitted on that table's own documents."""
   scores = {}
   for name, table in tables.items():
-    scores |= score(TfIdf("word").fit(_documents(table)), {name: table}, evaluations)
+    scores |= score(TfIdf("word").fit(documents(table)), {name: table}, evaluations)
   return scores
 
 
@@ -130,30 +187,40 @@ def before(path: Path, encode: TextEncoder, tables: Tables, evaluations: Mapping
   return found
 
 
-def report(columns: Mapping[str, Mapping[str, float]]) -> str:
-  """A table: a line for each metric that is no language's and no count, a column for each set of scores."""
+def report(columns: Mapping[str, Mapping[str, float]], costs: Mapping[str, Cost] | None = None) -> str:
+  """A table: a line for each metric that is no language's and no count, a column for each set of scores.
+
+  Args:
+    columns: scores by title.
+    costs: by the same titles; their lines follow.
+  """
   names = [n for n in dict.fromkeys(n for scores in columns.values() for n in scores) if n.count("/") == 1]
   names = [n for n in names if not n.endswith("/left_out")]
-  width = max([len(n) for n in names], default=0) + 2
-  lines = ["".ljust(width) + "".join(f"{title:>12}" for title in columns)]
-  for name in names:
-    lines.append(
-      name.ljust(width) + "".join(f"{s[name]:12.3f}" if name in s else f"{'-':>12}" for s in columns.values())
-    )
-  return "\n".join(lines)
+  rows = {name: [f"{s[name]:.3f}" if name in s else "-" for s in columns.values()] for name in names}
+  if costs:
+    each = [costs[title] for title in columns]
+    rows["dimensions"] = [f"{cost.dimensions:,}" for cost in each]
+    rows["bytes per text"] = [f"{cost.bytes_per_text:,.0f}" for cost in each]
+    times = [cost.milliseconds_per_text for cost in each]
+    rows["ms per text"] = ["-" if time is None else f"{time:.3f}" for time in times]
+  width = max([len(n) for n in rows], default=0) + 2
+  wide = [max(12, len(title) + 2) for title in columns]
+  return "\n".join(
+    name.ljust(width) + "".join(cell.rjust(size) for cell, size in zip(cells, wide, strict=True))
+    for name, cells in ({"": list(columns)} | rows).items()
+  )
 
 
-def comparison(title: str, found: Mapping[str, Difference]) -> str:
-  """A table of differences: a line for each metric that is no language's, and for each language that changed."""
+def comparison(this: str, base: str, found: Mapping[str, Difference]) -> str:
+  """A table of differences of two: a line for each metric that is no language's, and for each language that changed."""
   shown = {name: d for name, d in found.items() if name.count("/") == 1 or d.verdict != "kept"}
   width = max(map(len, shown), default=0) + 2
-  head = f"{'':{width}}{'rows':>7}{'base':>8}{'this':>8}{'change':>9}   {'95 % interval':18}"
-  lines = [f"against {title}:", head.rstrip()]
+  head = f"{'':{width}}{'rows':>7}{'base':>8}{'this':>8}{'change':>9}   {'95 % interval':18}{'p':>6}"
+  lines = [f"{this} against {base}:", head]
   for name, d in shown.items():
+    numbers = f"{d.rows:7,}{d.base:8.3f}{d.this:8.3f}{d.this - d.base:+9.3f}"
     interval = f"[{d.low:+.3f}, {d.high:+.3f}]"
-    lines.append(
-      f"{name:{width}}{d.rows:7,}{d.base:8.3f}{d.this:8.3f}{d.this - d.base:+9.3f}   {interval:18} {d.verdict}"
-    )
+    lines.append(f"{name:{width}}{numbers}   {interval:18}{d.p:6.3f}  {d.verdict}")
   return "\n".join(lines)
 
 
@@ -175,18 +242,6 @@ def neighbours(encode: TextEncoder, tables: Tables, count: int, k: int = 3) -> s
 def _shown(text: str) -> str:
   text = " ".join(text.split())
   return text if len(text) <= 110 else text[:107] + "..."
-
-
-def _documents(table: Table) -> list[str]:
-  match table:
-    case Search():
-      return list(table.corpus.values())
-    case Labelled():
-      return [*table.texts, *table.reference_texts]
-    case Graded():
-      return [*table.a, *table.b]
-    case Parallel():
-      return list(table.texts)
 
 
 def _read_table(source: data.Rows, evaluation: Evaluation, split: str, on_bad_row: str) -> Table:
@@ -243,34 +298,9 @@ def _search(source: data.Rows, read: Sequence[data.Example]) -> Search:
   return Search(queries, corpus, qrels, languages, spoken)
 
 
-def _lookup(texts_path: Path, vectors_path: Path) -> TextEncoder:
-  """Vectors from a file as an encoder: each text, with its role, is looked up."""
-  try:
-    vectors = np.lib.format.open_memmap(vectors_path, mode="r")
-  except ValueError as error:
-    raise ValueError(f"{vectors_path} is no array of numbers ({error}); write it with numpy.save") from error
-  listed = [json.loads(line) for line in texts_path.read_text(encoding="utf-8").splitlines()]
-  if vectors.ndim != 2 or len(vectors) != len(listed):
-    raise ValueError(
-      f"{vectors_path} has shape {vectors.shape}, but {texts_path} has {len(listed)} texts; expected one row for each"
-    )
-  rows = {(row["text"], row.get("role", "document")): i for i, row in enumerate(listed)}
-
-  def encode(texts: Sequence[str], role: str = "document") -> np.ndarray:
-    missing = [text for text in texts if (text, role) not in rows]
-    if missing:
-      raise ValueError(
-        f"{texts_path} lacks {len(missing)} of {len(texts)} texts of role {role!r}, {missing[0][:80]!r} first; "
-        "see --list_texts"
-      )
-    return vectors[[rows[text, role] for text in texts]]
-
-  return encode
-
-
 def _list_texts(path: Path, tables: Tables, evaluations: Mapping[str, Evaluation]) -> None:
   """Writes every text that the evaluations ask for, with its role, once."""
-  asked = {(text, "document"): None for table in tables.values() for text in _documents(table)}
+  asked = {(text, "document"): None for table in tables.values() for text in documents(table)}
   for name, table in tables.items():
     asked |= {(text, "document"): None for text in evaluations[name].evaluator.texts(table)}
     if isinstance(table, Search):
@@ -283,7 +313,7 @@ def _list_texts(path: Path, tables: Tables, evaluations: Mapping[str, Evaluation
 def _main(argv: Sequence[str]) -> None:
   f = flags.FLAGS
   with cli.mistakes():
-    experiment = cli.experiment(f.config, argv)
+    experiment = cli.experiment(f.config, argv[:1] if f.compare else argv)
     tables = read_tables(experiment, "test")
     if not tables:
       raise ValueError(
@@ -293,32 +323,58 @@ def _main(argv: Sequence[str]) -> None:
     if f.list_texts:
       _list_texts(Path(f.list_texts), tables, experiment.evaluations)
       return
-    if bool(f.model) == bool(f.embeddings):
-      raise ValueError("name what to score: --model=DIR, or --embeddings=FILE.npy with --texts=FILE.jsonl")
-    if f.embeddings and not f.texts:
-      raise ValueError(
-        "--embeddings needs --texts=FILE.jsonl, the texts of its rows; --list_texts=FILE.jsonl writes them"
-      )
-    bases = {base: load(base).encode for base in f.compare}
-    encode = load(f.model).encode if f.model else _lookup(Path(f.texts), Path(f.embeddings))
-    measured = measure(encode, tables, experiment.evaluations)
-    scores = _scores(measured)
-    found = {base: compare(measure(e, tables, experiment.evaluations), measured) for base, e in bases.items()}
+    if f.output and not Path(f.output).absolute().parent.is_dir():
+      raise ValueError(f"--output {f.output}: {Path(f.output).parent} is not a directory")
+    compared = [*f.compare, *argv[1:]]
+    found = side_by_side(_opened(f, compared), tables, experiment.evaluations, paired=bool(compared))
     if f.output:
-      written = {base: {name: dataclasses.asdict(d) for name, d in changes.items()} for base, changes in found.items()}
-      records.write_json(Path(f.output), {"scores": scores} | ({"compare": written} if written else {}))
-  for base, changes in found.items():
-    print(comparison(base, changes) + "\n")
-  print(report({"TF-IDF": tfidf_scores(tables, experiment.evaluations), Path(f.model or f.embeddings).name: scores}))
+      records.write_json(Path(f.output), _written(found) | ({} if compared else {"scores": found.scores[found.last]}))
+  for name, changes in found.differences.items():
+    print(comparison(name, found.baseline, changes) + "\n")
+  print(report(found.scores, found.costs))
+
+
+def _opened(f: flags.FlagValues, compared: Sequence[str]) -> list[Contender]:
+  """What the flags name, TF-IDF beside what is scored alone."""
+  asked = [spec for spec in (f.embeddings, f.model) if spec]
+  if len(asked) > 1 or not [*asked, *compared]:
+    raise ValueError(
+      "name what to score: --model=DIR, or --embeddings=FILE.npy with --texts=FILE.jsonl, "
+      "or several with --compare a=DIR b=FILE.npy tfidf bm25"
+    )
+  if len([*asked, *compared]) == 1 and compared:
+    raise ValueError(f"--compare has {compared[0]!r} alone; name two or more, or use --model={compared[0]}")
+  cache = Path(f.api_cache) if f.api_cache else data.user_cache() / "api.sqlite"
+  endpoint = functools.partial(Api, cache=cache, key_variable=f.api_key_variable, per_second=f.api_requests_per_second)
+  return contenders.parse([*(compared or ["tfidf"]), *asked], f.texts, endpoint)
+
+
+def _written(found: SideBySide) -> dict:
+  """As JSON."""
+  columns = {
+    name: {"scores": found.scores[name], "cost": dataclasses.asdict(found.costs[name])} for name in found.costs
+  }
+  changes = {name: {metric: dataclasses.asdict(d) for metric, d in m.items()} for name, m in found.differences.items()}
+  return {"contenders": columns} | ({"baseline": found.baseline, "differences": changes} if changes else {})
 
 
 if __name__ == "__main__":
   cli.set_up()
   config_flags.DEFINE_config_file("config", None, "The experiment whose evaluations are asked for.")
-  flags.DEFINE_string("model", "", "An mtc export, a sentence-transformers or a Hugging Face directory.")
-  flags.DEFINE_string("embeddings", "", "A .npy of vectors, instead of a model.")
-  flags.DEFINE_string("texts", "", 'The texts of --embeddings, a JSON line each: {"text", "role"}.')
+  flags.DEFINE_string("model", "", "What to score, as at the end of --compare; a model's directory for example.")
+  flags.DEFINE_string("embeddings", "", "What to score instead of a model: a .npy of vectors.")
+  flags.DEFINE_multi_string(
+    "compare",
+    [],
+    "What to score side by side, the first compared with the others: [NAME=] and DIR | FILE.npy | tfidf"
+    " | bm25 | st=DIR | api=URL#MODEL[,dimensions=N]; arguments that are no flags go on with it.",
+  )
+  flags.DEFINE_string(
+    "texts", "", 'The texts of each .npy, a JSON line each: {"text", "role"}; else FILE.jsonl beside.'
+  )
   flags.DEFINE_string("list_texts", "", "Only write the texts that would be embedded to this JSONL file.")
-  flags.DEFINE_multi_string("compare", [], "The directory of a model to compare with; may be given several times.")
-  flags.DEFINE_string("output", "", "A JSON file for the scores.")
+  flags.DEFINE_string("output", "", "A JSON file for scores, differences and costs.")
+  flags.DEFINE_string("api_key_variable", "OPENAI_API_KEY", "The environment variable with the key of api=.")
+  flags.DEFINE_float("api_requests_per_second", 5.0, "That api= may send at most.", lower_bound=1e-3)
+  flags.DEFINE_string("api_cache", "", "An SQLite file that keeps the vectors of api=; else in the user's cache.")
   app.run(_main, flags_parser=cli.parse_flags)

@@ -96,6 +96,8 @@ def _main(argv: Sequence[str]) -> None:
       raise ValueError(f"{argv[1]!r} is not a flag; see --help")
     if not f.model or not f.numpy.endswith(".npz"):
       raise ValueError("name a model and what to write: --model=runs/a/export --numpy=weights.npz")
+    if not Path(f.numpy).absolute().parent.is_dir():
+      raise ValueError(f"--numpy {f.numpy}: {Path(f.numpy).parent} is not a directory")
     names = write_numpy(load(f.model), Path(f.numpy))
   print(f"{len(names)} float32 arrays in {f.numpy}, from {names[0]} to {names[-1]}")
 

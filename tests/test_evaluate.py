@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mtc import data, evaluate, export
 from mtc.config import Evaluation, Experiment, Task
+from mtc.contenders import lookup
 from mtc.evaluators import (
   KNN,
   STS,
@@ -139,22 +141,12 @@ def test_vectors_of_a_file_score_like_the_encoder_that_made_them(experiment, tmp
   rows = [json.loads(line) for line in (tmp_path / "texts.jsonl").read_text().splitlines()]
   assert {row["role"] for row in rows} == {"query", "document"}
   np.save(tmp_path / "vectors.npy", np.concatenate([by_length([row["text"]], row["role"]) for row in rows]))
-  encode = evaluate._lookup(tmp_path / "texts.jsonl", tmp_path / "vectors.npy")
+  encode = lookup(tmp_path / "texts.jsonl", tmp_path / "vectors.npy")
   assert evaluate.score(encode, tables, experiment.evaluations) == evaluate.score(
     by_length, tables, experiment.evaluations
   )
   with pytest.raises(ValueError, match="lacks 1 of 1 texts of role 'document', 'never seen' first"):
     encode(["never seen"])
-
-
-def test_vectors_of_another_number_of_texts_are_refused(tmp_path):
-  (tmp_path / "texts.jsonl").write_text('{"text": "a"}\n')
-  (tmp_path / "vectors.npy").touch()
-  with pytest.raises(ValueError, match=r"vectors\.npy is no array of numbers"):
-    evaluate._lookup(tmp_path / "texts.jsonl", tmp_path / "vectors.npy")
-  np.save(tmp_path / "vectors.npy", np.zeros((2, 3), np.float32))
-  with pytest.raises(ValueError, match=r"shape \(2, 3\), but .* has 1 texts"):
-    evaluate._lookup(tmp_path / "texts.jsonl", tmp_path / "vectors.npy")
 
 
 def test_neighbours_are_the_nearest_and_not_the_post_itself(experiment):
@@ -186,34 +178,69 @@ def test_two_models_are_compared_on_the_same_rows(experiment):
   assert found["search_tweets/mrr@10"].verdict == "forgot" and found["search_tweets/mrr@10"].rows == 40
   same = evaluate.compare(base, base)
   assert {(d.low, d.high, d.verdict) for d in same.values()} == {(0, 0, "kept")}
-  shown = evaluate.comparison("runs/a/export", found)
-  assert "against runs/a/export" in shown and "forgot" in shown
-  assert "interest/accuracy/de" not in evaluate.comparison("a", same), "a language is shown where it changed only"
+  shown = evaluate.comparison("b", "a", found)
+  assert "b against a:" in shown and "forgot" in shown
+  assert f"  {found['search_tweets/mrr@10'].p:.3f}  forgot" in shown
+  assert "interest/accuracy/de" not in evaluate.comparison("b", "a", same), "a language is shown where it changed only"
 
 
-def test_compare_from_the_command_line(experiment, make_embedder, tmp_path):
-  models = [tmp_path / name for name in ("base", "this")]
+def test_contenders_from_the_command_line(experiment, make_embedder, tmp_path):
+  models = [tmp_path / name / "export" for name in ("base", "this")]
   for seed, path in enumerate(models):
     export.write(make_embedder(seed), path)
   config = tmp_path / "config.py"
   config.write_text(
     "from mtc import data\n"
     "from mtc.config import Evaluation, Experiment, Task\n"
-    "from mtc.evaluators import SameLabelRetrieval\n"
+    "from mtc.evaluators import Retrieval, SameLabelRetrieval\n"
     "def get_config():\n"
-    "  tags = data.Folder('hashtag'), data.SameLabel()\n"
-    "  return Experiment(tasks={'hashtag': Task(*tags)}, "
-    "evaluations={'hashtag': Evaluation(*tags, SameLabelRetrieval())}, "
-    f"data_dir={experiment.data_dir!r})\n"
+    "  tags, search = (data.Folder('hashtag'), data.SameLabel()), (data.Folder('search_tweets'), data.Pairs())\n"
+    "  tests = {'hashtag': Evaluation(*tags, SameLabelRetrieval()), 'search': Evaluation(*search, Retrieval())}\n"
+    f"  return Experiment(tasks={{'hashtag': Task(*tags)}}, evaluations=tests, data_dir={experiment.data_dir!r})\n"
   )
-  command = [sys.executable, "-m", "mtc.evaluate", "--config", config, "--model", models[1], "--compare", models[0]]
-  done = subprocess.run([*command, "--output", tmp_path / "o.json"], capture_output=True, text=True)
+
+  def run(*arguments):
+    command = [sys.executable, "-m", "mtc.evaluate", "--config", config, "--output", tmp_path / "o.json", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done, json.loads((tmp_path / "o.json").read_text()) if done.returncode == 0 else {}
+
+  done, written = run("--compare", models[0], models[1], "words=tfidf", "bm25")
   assert done.returncode == 0, done.stderr
-  written = json.loads((tmp_path / "o.json").read_text())
-  entry = written["compare"][str(models[0])]["hashtag/map"]
-  assert entry.keys() == {"base", "this", "low", "high", "rows", "verdict"}
-  assert entry["this"] == written["scores"]["hashtag/map"]
-  assert f"against {models[0]}:" in done.stdout and entry["verdict"] in done.stdout
+  assert list(written["contenders"]) == ["base", "this", "words", "bm25"] and written["baseline"] == "base"
+  entry = written["differences"]["this"]["hashtag/map"]
+  assert entry.keys() == {"base", "this", "low", "high", "rows", "p", "verdict"}
+  assert [entry["base"], entry["this"]] == [written["contenders"][n]["scores"]["hashtag/map"] for n in ("base", "this")]
+  assert "this against base:" in done.stdout and entry["verdict"] in done.stdout
+  assert not any(name.startswith("hashtag") for name in written["contenders"]["bm25"]["scores"])
+  assert written["contenders"]["bm25"]["scores"]["search/mrr@10"] > 0.5
+  cost = written["contenders"]["this"]["cost"]
+  assert (cost["dimensions"], cost["bytes_per_text"]) == (8, 32) and cost["milliseconds_per_text"] > 0
+  table = done.stdout[done.stdout.rindex("hashtag/map") :].splitlines()
+  assert table[0].split()[-1] == "-" and ["ms per text" in line for line in table].count(True) == 1
+
+  done, alone = run("--model", models[1])
+  assert list(alone["contenders"]) == ["tfidf", "this"] and "differences" not in alone
+  assert alone["scores"] == alone["contenders"]["this"]["scores"] == written["contenders"]["this"]["scores"]
+
+
+def test_what_the_flags_name(tmp_path):
+  def names(*compared, model="", embeddings=""):
+    given = SimpleNamespace(model=model, embeddings=embeddings, texts="", api_cache="", api_key_variable="KEY")
+    given.api_requests_per_second = 1.0
+    return [one.name for one in evaluate._opened(given, compared)]  # pyright: ignore
+
+  np.save(tmp_path / "v.npy", np.eye(2))
+  (tmp_path / "v.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
+  vectors = str(tmp_path / "v.npy")
+  assert names(embeddings=vectors) == ["tfidf", "v.npy"], "TF-IDF beside what is scored alone"
+  assert names("bm25", model="tfidf") == ["bm25", "tfidf"], "the first is what --model is compared with"
+  assert names("bm25", "a=tfidf", "b=" + vectors) == ["bm25", "a", "b"]
+  with pytest.raises(ValueError, match="name what to score"):
+    names()
+  with pytest.raises(ValueError, match="name what to score"):
+    names(model="tfidf", embeddings=vectors)
+  with pytest.raises(ValueError, match="'bm25' alone; name two or more, or use --model=bm25"):
+    names("bm25")
 
 
 def test_mistakes_end_with_exit_code_2(tmp_path):

@@ -14,9 +14,10 @@ ORDER = (
   {"losses", "models", "parallel", "optim", "balancing", "geometry", "evaluators", "data"},
   {"config"},
   {"step", "checkpoint", "records", "cli"},
-  {"embed", "loop", "diagnose"},
+  {"embed", "loop", "diagnose", "api"},
+  {"contenders"},
   {"export", "evaluate", "mine", "card", "start", "mteb_encoder", "__init__"},
-  {"train"},
+  {"train", "transfer_report"},
   {"main", "transfer", "pretrain"},
 )
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

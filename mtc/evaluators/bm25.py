@@ -3,11 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 import dataclasses
+import re
 
 import numpy as np
 from scipy import sparse
 
 from mtc.evaluators.encoder import TextEncoder, Vectors
+
+_WORD = re.compile(r"\b\w\w+\b")  # as scikit-learn's and bm25s's words
 
 
 @dataclasses.dataclass
@@ -49,7 +52,8 @@ class BM25:
     weights = sparse.csr_array(sparse.csc_array(arrays, shape=(len(texts), len(arrays[2]) - 1)))
     squares = weights.multiply(weights).sum(axis=1)
     rest = sparse.csr_array(np.sqrt(squares.max() - squares)[:, None])
-    known, rows = sparse.hstack([weights, rest], format="csr"), {text: row for row, text in enumerate(texts)}
+    known: Vectors = sparse.csr_array(sparse.hstack([weights, rest]))
+    rows = {text: row for row, text in enumerate(texts)}
 
     def encode(texts: Sequence[str], role: str = "document") -> Vectors:
       if role == "query":
@@ -66,6 +70,4 @@ class BM25:
 
 
 def _words(texts: Sequence[str]) -> list[list[str]]:
-  import bm25s
-
-  return bm25s.tokenize(list(texts), stopwords=None, return_ids=False, show_progress=False)
+  return [_WORD.findall(text.lower()) for text in texts]

@@ -1,0 +1,227 @@
+"""What can be scored side by side: a model, vectors in a file, counted words, an endpoint. `parse` reads its name.
+
+[NAME=]DIR                         an mtc export, a sentence-transformers or a Hugging Face directory, in JAX
+[NAME=]FILE.npy                    vectors that somebody else made, a row for each text of a JSONL file
+[NAME=]tfidf, [NAME=]bm25          words counted; BM25 where there are queries and documents
+[NAME=]st=DIR_OR_HUB_NAME          through the library sentence-transformers (the extra mtc[torch])
+[NAME=]api=URL#MODEL[,dimensions=N]    an OpenAI-compatible /v1/embeddings endpoint
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+import importlib
+import json
+from pathlib import Path
+import time
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from mtc.api import Api
+from mtc.embed import load
+from mtc.evaluators import BM25, Graded, Labelled, Parallel, Search, Table, TextEncoder, TfIdf
+
+_KINDS = ("api", "st")
+
+
+@dataclass
+class Cost:
+  """What a contender's vectors take.
+
+  Attributes:
+    dimensions: of a vector; of words, how many there are.
+    bytes_per_text: of a vector as it comes; of words, those of its entries that are not 0.
+    milliseconds_per_text: of embedding, the compilation of a model and the waits for an endpoint included;
+      None = nothing was embedded.
+  """
+
+  dimensions: int
+  bytes_per_text: float
+  milliseconds_per_text: float | None
+
+
+class Contender:
+  """A name, and an encoder for each table."""
+
+  def __init__(self, name: str, fit: Callable[[Table], TextEncoder | None], clock: Callable[[], Any] | None = None):
+    """Names something that can be scored.
+
+    Args:
+      name: of the column.
+      fit: the encoder of a table; None = it cannot be scored on such a table.
+      clock: has `texts` embedded and the `seconds` they took, where that is not the time of all calls.
+    """
+    self.name, self._fit, self._clock = name, fit, clock or (lambda: self)
+    self.texts, self.seconds = 0, 0.0
+    self._rows, self._bytes, self._dimensions = 0, 0, 0
+
+  def encoder(self, table: Table) -> TextEncoder | None:
+    """An encoder that counts what it does; None = there are no vectors for such a table."""
+    fitted = self._fit(table)
+    if fitted is None:
+      return None
+
+    def encode(texts: Sequence[str], role: str = "document") -> Any:
+      began = time.perf_counter()
+      rows: Any = fitted(texts, role=role)
+      self.seconds, self.texts = self.seconds + time.perf_counter() - began, self.texts + len(texts)
+      self._rows, self._dimensions = self._rows + len(texts), max(self._dimensions, rows.shape[-1])
+      self._bytes += rows.data.nbytes + rows.indices.nbytes if sparse.issparse(rows) else rows.nbytes
+      return rows
+
+    return encode
+
+  def cost(self) -> Cost:
+    """Of all that was embedded so far."""
+    clock = self._clock()
+    return Cost(
+      self._dimensions,
+      self._bytes / max(self._rows, 1),
+      1000 * clock.seconds / clock.texts if clock and clock.texts else None,
+    )
+
+
+def documents(table: Table) -> list[str]:
+  """The texts of a table that words are counted in: all but its queries."""
+  match table:
+    case Search():
+      return list(table.corpus.values())
+    case Labelled():
+      return [*table.texts, *table.reference_texts]
+    case Graded():
+      return [*table.a, *table.b]
+    case Parallel():
+      return list(table.texts)
+
+
+def parse(given: Sequence[str], texts: str, endpoint: Callable[..., Api]) -> list[Contender]:
+  """The contenders of the command line, opened; see the top of this file.
+
+  Args:
+    given: what the user typed for each.
+    texts: the JSONL file with the texts of every .npy; "" = beside each, `b.jsonl` for `b.npy`.
+    endpoint: an Api of url, model and dimensions.
+
+  Raises:
+    ValueError, OSError: one cannot be understood or opened, or two have one name.
+  """
+  names: dict[str, str] = {}
+  for one in given:
+    head, mark, tail = one.partition("=")
+    name, spec = (head, tail) if mark and head not in _KINDS and not Path(one).exists() else (_usual_name(one), one)
+    if not name or not spec:
+      raise ValueError(f"the contender {one!r} has no {'name' if spec else 'directory, file or kind'}; {_EXPECTED}")
+    if name in names:
+      raise ValueError(
+        f"the contenders {names[name]!r} and {spec!r} are both named {name!r}; name them: a={names[name]} b={spec}"
+      )
+    names[name] = spec
+  return [_open(name, spec, texts, endpoint) for name, spec in names.items()]
+
+
+_EXPECTED = "expected [NAME=] and a model directory, a FILE.npy, tfidf, bm25, st=DIR or api=URL#MODEL"
+
+
+def _usual_name(spec: str) -> str:
+  kind, mark, rest = spec.partition("=")
+  if mark and kind == "api":
+    return rest.partition("#")[2]
+  path = Path(rest if mark and kind == "st" else spec)
+  return path.absolute().parent.name if path.name == "export" else path.name
+
+
+def _open(name: str, spec: str, texts: str, endpoint: Callable[..., Api]) -> Contender:
+  kind, mark, rest = spec.partition("=")
+  if spec == "tfidf":
+    return Contender(name, lambda table: TfIdf("word").fit(documents(table)))
+  if spec == "bm25":
+    return Contender(name, lambda table: BM25().fit(documents(table)) if isinstance(table, Search) else None)
+  if mark and kind == "st":
+    encode = _sentence_transformer(rest)
+  elif mark and kind == "api":
+    url, _, model = rest.partition("#")
+    model, mark, dimensions = model.partition(",dimensions=")
+    if mark and not dimensions.isdecimal():
+      raise ValueError(f"dimensions={dimensions} of the contender {spec!r} is not a whole number")
+    api = endpoint(url=url, model=model, dimensions=int(dimensions or 0))
+    return Contender(name, lambda table: api, lambda: api)
+  elif spec.endswith(".npy"):
+    encode = lookup(Path(texts) if texts else Path(spec).with_suffix(".jsonl"), Path(spec))
+    return Contender(name, lambda table: encode, lambda: None)
+  elif not Path(spec).is_dir():
+    raise ValueError(f"the contender {spec!r} is not there; {_EXPECTED}")
+  else:
+    encode = load(spec).encode
+  return Contender(name, lambda table: encode)
+
+
+def lookup(texts_path: Path, vectors_path: Path) -> TextEncoder:
+  """Vectors from a file as an encoder: each text, with its role, is looked up.
+
+  Raises:
+    ValueError, OSError: the files are not there, or not what they should be, or do not fit together.
+  """
+  try:
+    vectors = np.lib.format.open_memmap(vectors_path, mode="r")
+  except ValueError as error:
+    raise ValueError(f"{vectors_path} is no array of numbers ({error}); write it with numpy.save") from error
+  if not texts_path.is_file():
+    raise FileNotFoundError(
+      f"{texts_path}, the texts of {vectors_path}, is not there; name it with --texts=FILE.jsonl "
+      "(--list_texts=FILE.jsonl writes the texts that are asked for)"
+    )
+  listed = _listed(texts_path)
+  if vectors.ndim != 2 or len(vectors) != len(listed):
+    raise ValueError(
+      f"{vectors_path} has shape {vectors.shape}, but {texts_path} has {len(listed)} texts; expected one row for each"
+    )
+  rows = {key: i for i, key in enumerate(listed)}
+
+  def encode(texts: Sequence[str], role: str = "document") -> np.ndarray:
+    missing = [text for text in texts if (text, role) not in rows]
+    if missing:
+      raise ValueError(
+        f"{texts_path} lacks {len(missing)} of {len(texts)} texts of role {role!r}, {missing[0][:80]!r} first; "
+        "see --list_texts"
+      )
+    return vectors[[rows[text, role] for text in texts]]
+
+  return encode
+
+
+def _listed(path: Path) -> list[tuple[str, str]]:
+  """Text and role of each line of a file as --list_texts writes it."""
+  listed = []
+  with open(path, "rb") as lines:
+    for number, line in enumerate(lines, 1):
+      try:
+        row = json.loads(line)
+        text, role = row["text"], row.get("role", "document")
+        if not isinstance(text, str) or not isinstance(role, str):
+          raise TypeError("text and role are no strings")
+      except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(
+          f'{path}:{number}: {line[:60]!r} is no {{"text": "...", "role": "query" or "document"}} ({error}); '
+          "--list_texts=FILE.jsonl writes such a file"
+        ) from error
+      listed.append((text, role))
+  return listed
+
+
+def _sentence_transformer(name: str) -> TextEncoder:
+  """Encodes with the library; queries and documents with the prompts that the model has for them."""
+  try:
+    library = importlib.import_module("sentence_transformers")
+  except ImportError as error:
+    raise ValueError(
+      f"st={name} needs the library sentence-transformers ({error}); install mtc[torch], or give the directory "
+      "without st= to encode in JAX"
+    ) from error
+  model = library.SentenceTransformer(name)
+
+  def encode(texts: Sequence[str], role: str = "document") -> np.ndarray:
+    encode = model.encode_query if role == "query" else model.encode_document
+    return np.asarray(encode(list(texts), normalize_embeddings=True, show_progress_bar=False))
+
+  return encode
