@@ -184,8 +184,8 @@ class PCGrad:
   (0.5, 1.5) and not (0, 1). That is 2 times the first and 1.5 times the second: whatever is projected, the result is a
   sum of the gradients themselves, and their factors need no more than their inner products.
 
-  The gradients are those of the encoder; each step costs a pass for every task. A learnable scalar of a loss takes
-  the factor of its task.
+  The gradients are those of the encoder; each step takes a backward pass for every task, and holds a gradient of each.
+  A learnable scalar of a loss takes the factor of its task.
 
   Reference: arXiv 2001.06782, algorithm 1.
   """
