@@ -16,11 +16,16 @@ class CrossLingualRetrieval(Evaluator):
 
   Equal cosines share the rank of the last of them. A query without a relevant document scores 0.
 
+  Attributes:
+    by_answer: score the answers of each language apart too; with 11 languages that is a table of 11 x 11.
+
   Reference: arXiv 2004.05484.
   """
 
+  by_answer: bool = False
+
   def measure(self, encode: TextEncoder, table: Search) -> Measured:
-    """`map` first; then `map_to_LANGUAGE` of the answers; each from 0 to 1, and each by language of the query.
+    """`map`, from 0 to 1; with `by_answer` also `map_to_LANGUAGE` of the answers; then each by language of the query.
 
     `map_to_de` counts the German answers only, with the others taken out of the pool; it is there for languages in
     which every query has an answer. `map_to_de/ja` is that of the Japanese queries.
@@ -29,7 +34,7 @@ class CrossLingualRetrieval(Evaluator):
     place = {document: row for row, document in enumerate(documents)}
     relevant = [[document for document, grade in table.qrels[query].items() if grade > 0] for query in asked]
     spoken = [{table.document_languages.get(document, "") for document in answers} for answers in relevant]
-    targets = sorted(set.intersection(*spoken) - {""})
+    targets = sorted(set.intersection(*spoken) - {""}) if self.by_answer else []
 
     values = {name: np.zeros(len(asked)) for name in ("map", *(f"map_to_{target}" for target in targets))}
     queries = vectors(encode, [table.queries[query] for query in asked], "query")

@@ -17,8 +17,10 @@ def pool(mteb):
 
 def test_equals_mteb_for_all_answers_and_those_of_one_language(mteb, encoder):
   table, vectors = pool(mteb)
-  scores = CrossLingualRetrieval()(encoder(vectors), table)
+  scores = CrossLingualRetrieval(by_answer=True)(encoder(vectors), table)
   assert list(scores)[:4] == ["map", "map_to_a", "map_to_b", "map_to_c"]
+  alone = CrossLingualRetrieval()(encoder(vectors), table)
+  assert alone == {name: scores[name] for name in ("map", "map/a", "map/b", "map/c")}
   numbers = mteb["pool"]["numbers"]
   assert {name: scores[name] for name in numbers} == pytest.approx(numbers)
   assert scores["map"] == pytest.approx(np.mean([numbers[f"map/{source}"] for source in "abc"]))
@@ -39,7 +41,7 @@ def test_equals_scikit_learn_with_ties_and_a_query_without_answers(encoder):
     cosines = [vectors[query, "query"] @ vectors[f"d{i}", "document"] for i in range(20)]
     relevant = [judged.get(f"d{i}", 0) > 0 for i in range(20)]
     precisions.append(average_precision_score(relevant, cosines) if any(relevant) else 0.0)
-  assert CrossLingualRetrieval()(encoder(vectors), table) == pytest.approx({"map": np.mean(precisions)})
+  assert CrossLingualRetrieval(by_answer=True)(encoder(vectors), table) == pytest.approx({"map": np.mean(precisions)})
 
 
 def test_a_model_that_prefers_the_language_of_the_query_loses(encoder):
@@ -58,7 +60,7 @@ def test_a_model_that_prefers_the_language_of_the_query_loses(encoder):
       text: [*meaning[int(text[-1])], *(weight * np.array(language[text[-2]]))]
       for text in [*ids, *(f"q{i}" for i in ids)]
     }
-    return CrossLingualRetrieval()(encoder(rows), table)
+    return CrossLingualRetrieval(by_answer=True)(encoder(rows), table)
 
   assert scores(0.5) == {"map": 1.0, "map_to_a": 1.0, "map_to_b": 1.0}
   assert scores(2.0) == pytest.approx(
@@ -69,4 +71,4 @@ def test_a_model_that_prefers_the_language_of_the_query_loses(encoder):
 def test_a_language_without_an_answer_to_every_query_is_not_told_apart(mteb, encoder):
   table, vectors = pool(mteb)
   del table.qrels["a0"]["b0"]
-  assert not any(name.startswith("map_to_b") for name in CrossLingualRetrieval()(encoder(vectors), table))
+  assert not any(name.startswith("map_to_b") for name in CrossLingualRetrieval(by_answer=True)(encoder(vectors), table))

@@ -58,7 +58,7 @@ CASES = [
   (LabelRanking(), several_labels),
   (SameLabelRetrieval(), several_labels),
   (Retrieval(), search),
-  (CrossLingualRetrieval(), search),
+  (CrossLingualRetrieval(by_answer=True), search),
   (STS(), graded),
   (PairClassification(2), graded),
   (TranslationMatching(), translations),
