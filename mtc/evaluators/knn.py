@@ -7,7 +7,7 @@ from scipy import sparse
 
 from mtc.evaluators.encoder import Evaluator, TextEncoder, vectors
 from mtc.evaluators.labels import label_matrix, label_names
-from mtc.evaluators.metrics import Measured, macro_f1, subset
+from mtc.evaluators.metrics import Measured, macro_f1, one_guess, subset
 from mtc.evaluators.similarity import top_k
 from mtc.evaluators.tables import Labelled
 
@@ -41,10 +41,8 @@ class KNN(Evaluator):
     """
     names = label_names([*table.labels, *table.reference_labels])
     truth, votes, languages = _votes(self, encode, table, names)
-    guesses = label_matrix([[names[guess]] for guess in votes.toarray().argmax(axis=1)], names)
-    right, f1 = truth.multiply(guesses).sum(axis=1), macro_f1(truth, guesses)
-    values = {"accuracy": np.asarray(right, np.float64)}
-    return Measured(lambda rows: {"accuracy": float(right[rows].mean()), "f1": f1(rows)}, languages, values=values)
+    guesses = label_matrix([[names[guess]] for guess in np.ravel(votes.argmax(axis=1))], names)
+    return one_guess(truth, guesses, languages)
 
 
 @dataclasses.dataclass

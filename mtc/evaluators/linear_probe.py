@@ -63,7 +63,7 @@ class LinearProbe(Evaluator):
     def scores(rows: np.ndarray) -> dict[str, float]:
       return {"accuracy": float(right[rows].mean()), "f1": float(np.mean([f1(rows) for f1 in f1s]))}
 
-    return Measured(scores, [table.languages[index] for index in chosen])
+    return Measured(scores, [table.languages[index] for index in chosen], values={"accuracy": right})
 
   def _draws(self, labels: np.ndarray) -> list[np.ndarray]:
     """Of each experiment, the rows that it learns from: the first of each label in an order that is shuffled on."""

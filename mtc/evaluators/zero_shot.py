@@ -5,7 +5,7 @@ import dataclasses
 
 from mtc.evaluators.encoder import Evaluator, TextEncoder, vectors
 from mtc.evaluators.labels import label_matrix, label_names
-from mtc.evaluators.metrics import Measured, macro_f1, subset
+from mtc.evaluators.metrics import Measured, one_guess, subset
 from mtc.evaluators.similarity import top_k
 from mtc.evaluators.tables import Labelled
 
@@ -43,7 +43,4 @@ class ZeroShot(Evaluator):
     labels = label_names([*table.labels, *table.reference_labels])
     truth = label_matrix([table.labels[index] for index in chosen], labels)
     guessed = label_matrix([[labels[guess]] for guess in guesses], labels)
-    right, f1 = truth.multiply(guessed).sum(axis=1), macro_f1(truth, guessed)
-    return Measured(
-      lambda rows: {"accuracy": float(right[rows].mean()), "f1": f1(rows)}, [table.languages[index] for index in chosen]
-    )
+    return one_guess(truth, guessed, [table.languages[index] for index in chosen])
