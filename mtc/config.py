@@ -19,6 +19,7 @@ STEERING = (
   "data_dir",
   "on_nonfinite",
   "nonfinite_limit",
+  "on_leak",
   "evaluations",
   "best_metric",
   "diagnose_every",
@@ -105,6 +106,7 @@ class Experiment(Run):
   chunks: int = 1  # GradCache: encode the usual step in so many parts, to save memory
   evaluate_every: int = 0  # validation at the first checkpoint after so many steps, and at the end; 0 = at the end only
   diagnose_every: int = 100  # steps between measurements of the tasks' gradients and the embeddings' geometry; 0 = none
+  on_leak: str = "warn"  # warn | drop | stop: what training rows do that hold a text of a test, or nearly one
   best_metric: str = ""  # of validation: its best checkpoint is kept; "" = the mean of each evaluation's first metric
   examples_shown: int = 3  # nearest neighbours printed at the end
   card_samples: int = 3  # rows of each task that the model card shows; 0 = none, where data are private
@@ -116,6 +118,8 @@ class Experiment(Run):
     super().validate()
     at_least(self, 1, "chunks")
     at_least(self, 0, "evaluate_every", "diagnose_every", "examples_shown", "card_samples")
+    if self.on_leak not in ("warn", "drop", "stop"):
+      raise ValueError(f"on_leak={self.on_leak!r} is unknown; use warn, drop or stop")
     self.mixing.validate(self.tasks)
     self.balancing.validate()
     if self.balancing.every_task and self.mixing.kind != "all":

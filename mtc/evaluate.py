@@ -71,6 +71,17 @@ def read_tables(experiment: Experiment, which: str) -> Tables:
   return tables
 
 
+def asked(table: Table) -> list[str]:
+  """The texts that a model is tested on: of a search its queries, for the documents are there for training too."""
+  match table:
+    case Search():
+      return [table.queries[query] for query in table.qrels]
+    case Graded():
+      return [*table.a, *table.b]
+    case _:
+      return list(table.texts)
+
+
 def score(encode: TextEncoder, tables: Tables, evaluations: Mapping[str, Evaluation]) -> dict[str, float]:
   """All numbers as `evaluation/metric` and `evaluation/metric/language`, in the order of the config."""
   return _scores(measure(encode, tables, evaluations))

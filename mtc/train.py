@@ -1,6 +1,6 @@
 """The contrastive run: what is prepared before the first step, measured on the way and left behind at the end."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 import functools
 import json
@@ -36,13 +36,16 @@ def prepare(experiment: Experiment, workdir: Path, command: Sequence[str] = ()) 
   if (workdir / "evaluation.json").exists() and (workdir / "export").exists():
     return lambda: _already_done(workdir)
 
-  tables = {which: evaluate.read_tables(experiment, which) for which in ("test", "validation")}
+  tables = _tables(experiment)
   if experiment.best_metric and experiment.best_metric.split("/")[0] not in tables["validation"]:
     raise ValueError(
       f"best_metric={experiment.best_metric!r} names no evaluation with validation; "
       f"there is {', '.join(tables['validation'])}"
     )
-  model, prepared = start(experiment, workdir)
+  leaks = _leaks(experiment, tables)
+  if experiment.on_leak == "stop" and any(found.leaking for found in leaks.values()):
+    raise ValueError(f"on_leak='stop':\n{data.leakage_table(leaks)}\nuse on_leak='drop' to train without these rows")
+  model, prepared = start(experiment, workdir, leaks)
   counts = optim.count(step_lib.init_params(model.params, experiment.tasks), experiment.optim.freeze)
   sampler = data.Sampler(
     prepared,
@@ -56,15 +59,25 @@ def prepare(experiment: Experiment, workdir: Path, command: Sequence[str] = ()) 
   records.check_data(workdir, reports)
   if parallel.is_main_process():
     records.write_run(workdir, experiment, reports, command)
-  return _Run(experiment, workdir, model, counts, reports, sampler, packer, tables["test"], tables["validation"])
+    records.write_json(workdir / "leakage.json", _leakage(experiment.on_leak, leaks))
+  return _Run(experiment, workdir, model, counts, reports, leaks, sampler, packer, tables["test"], tables["validation"])
 
 
-def start(experiment: Experiment, workdir: Path) -> tuple[Embedder, dict[str, data.Prepared]]:
+def start(
+  experiment: Experiment, workdir: Path, leaks: Mapping[str, data.Leaks] | None = None
+) -> tuple[Embedder, dict[str, data.Prepared]]:
   """The untrained model of an experiment, and the training examples of each task in its tokens.
+
+  Args:
+    experiment: what to do.
+    workdir: of the run.
+    leaks: of each task, whose rows are left out where `on_leak` says so; None = looked for where it does.
 
   Raises:
     ValueError, OSError: the model or the data cannot be used; says what would.
   """
+  if leaks is None:
+    leaks = _leaks(experiment, _tables(experiment)) if experiment.on_leak == "drop" else {}
   model = start_model(experiment, workdir)
   prepared = {}
   for name, task in experiment.tasks.items():
@@ -79,6 +92,7 @@ def start(experiment: Experiment, workdir: Path) -> tuple[Embedder, dict[str, da
       cache_dir=Path(experiment.cache_dir or data.user_cache()) / "tokens",
       on_bad_row=experiment.on_bad_row,
       teacher=_teacher(experiment, name, model.width),
+      without=leaks[name].leaking if experiment.on_leak == "drop" else (),
     )
   if experiment.model.rarity:
     tokens = [np.bincount(p.tokens, minlength=model.tokenizer.get_vocab_size()) for p in prepared.values()]
@@ -95,6 +109,7 @@ class _Run:
   model: Embedder  # untrained
   counts: optim.Counts
   reports: dict[str, dict]
+  leaks: dict[str, data.Leaks]
   sampler: data.Sampler
   packer: data.Packer
   tables: evaluate.Tables
@@ -153,6 +168,9 @@ class _Run:
         f"{name:18} {report['examples']:9,} {report['texts']:9,} {report['mean_length']:11.1f} "
         f"{report['truncated']:6,} {skipped:7,} {task.batch_size:6} {mix[name].epochs:7.2f}"
       )
+    lines.append(data.leakage_table(self.leaks))
+    if self.experiment.on_leak == "drop":
+      lines[-1] += "; they are left out"
     counts = self.counts
     longest = max(plan.length for plan in self.packer.plans.values())
     kept = models.training_bytes(self.model.config, self.model.spec, self.packer.tokens_per_chunk, longest).activations
@@ -239,6 +257,37 @@ class _Run:
     return not jax.tree.leaves(trained["encoder"]["backbone"])
 
 
+def _tables(experiment: Experiment) -> dict[str, evaluate.Tables]:
+  return {which: evaluate.read_tables(experiment, which) for which in ("test", "validation")}
+
+
+def _leaks(experiment: Experiment, tables: Mapping[str, evaluate.Tables]) -> dict[str, data.Leaks]:
+  """What the training rows of each task hold of the texts that the evaluations ask."""
+  held_out = data.HeldOut(
+    {f"{name}/{which}": evaluate.asked(table) for which, own in tables.items() for name, table in own.items()}
+  )
+  return {
+    name: data.find_leaks(
+      held_out,
+      task.source.resolve(experiment.data_dir),
+      "train",
+      task.examples,
+      cache_dir=Path(experiment.cache_dir or data.user_cache()) / "leakage",
+      on_bad_row=experiment.on_bad_row,
+    )
+    for name, task in experiment.tasks.items()
+  }
+
+
+def _leakage(on_leak: str, leaks: Mapping[str, data.Leaks]) -> dict:
+  """As JSON, without the numbers of the rows."""
+  tasks = {
+    name: {"rows": found.rows, "leaking": len(found.leaking), "tests": found.tests, "examples": found.examples}
+    for name, found in leaks.items()
+  }
+  return {"on_leak": on_leak, "tasks": tasks}
+
+
 def _teacher(experiment: Experiment, name: str, width: int) -> data.Teacher | None:
   """The teacher of a task; raises ValueError for one of too few dimensions."""
   task = experiment.tasks[name]
@@ -266,6 +315,7 @@ def _where(workdir: Path) -> str:
       f"where everything is: {shown}/",
       "  export/          the model: mtc.load, or sentence_transformers.SentenceTransformer",
       *(adapter if (workdir / "adapter").exists() else ()),
+      "  leakage.json     which test texts the training data hold",
       "  evaluation.json  the scores; before.json those of the untrained model and of TF-IDF",
       "  metrics.jsonl    a line for each logged step; tensorboard --logdir shows the same",
       "  checkpoints/     the run's state; config.json, data.json, environment.json: how to repeat it",

@@ -94,7 +94,7 @@ def client(endpoint, tmp_path, monkeypatch):
   monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
   waits = []
   made = Api(endpoint.url, "m", tmp_path / "cache.sqlite", per_second=1000, attempts=4, timeout=5, sleep=waits.append)
-  made.waits = waits  # pyright: ignore
+  made.waits = waits
   return made
 
 

@@ -227,7 +227,7 @@ def test_what_the_flags_name(tmp_path):
   def names(*compared, model="", embeddings=""):
     given = SimpleNamespace(model=model, embeddings=embeddings, texts="", api_cache="", api_key_variable="KEY")
     given.api_requests_per_second = 1.0
-    return [one.name for one in evaluate._opened(given, compared)]  # pyright: ignore
+    return [one.name for one in evaluate._opened(given, compared)]
 
   np.save(tmp_path / "v.npy", np.eye(2))
   (tmp_path / "v.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')

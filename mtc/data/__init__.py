@@ -3,6 +3,7 @@
 from mtc.data import tokenizer
 from mtc.data.cache import user_cache
 from mtc.data.examples import Crops, Example, Kind, Pairs, SameLabel, Scored, Translations, read
+from mtc.data.leakage import HeldOut, Leaks, find_leaks, leakage_table
 from mtc.data.masking import Masker
 from mtc.data.packing import Packer, best_fit
 from mtc.data.pipeline import make_input
@@ -23,6 +24,7 @@ __all__ = [
   "InMemory",
   "Jsonl",
   "Kind",
+  "Leaks",
   "Masker",
   "Mixing",
   "Packer",
@@ -36,10 +38,13 @@ __all__ = [
   "Source",
   "Text",
   "Teacher",
+  "HeldOut",
   "Tfds",
   "Translations",
   "Vectors",
   "best_fit",
+  "find_leaks",
+  "leakage_table",
   "make_input",
   "prepare",
   "read",

@@ -2,7 +2,7 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 import hashlib
 import json
@@ -35,6 +35,7 @@ def prepare(
   cache_dir: str | Path,
   on_bad_row: str = "stop",
   teacher: Teacher | None = None,
+  without: Sequence[int] = (),
   progress: bool = True,
 ) -> Prepared:
   """The tokenised examples of a split: made if they are not in `cache_dir` yet, and opened memory-mapped.
@@ -49,6 +50,7 @@ def prepare(
     cache_dir: holds one directory per fingerprint of content, tokenizer and everything above.
     on_bad_row: "stop" or "skip", see `read`.
     teacher: has a vector of each text; None = there is no teacher.
+    without: numbers of examples, as `read` gives them, that are left out as if they were not there.
     progress: show a line while tokenising.
 
   Raises:
@@ -76,15 +78,21 @@ def prepare(
   }
   if teacher is not None:
     what["teacher"] = teacher.fingerprint()
+  if without:
+    what["without"] = list(without)
   name = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
 
   def make(directory: Path) -> None:
     writer = _Writer(directory, tokenizer, max_length, prompts, examples, teacher)
     bar = tqdm(desc=f"tokens of {split}", unit=" texts", disable=not progress, leave=False)
     skipped: Counter[str] = Counter()
+    left_out = frozenset(without)
     with bar, open(directory / "tokens.npy", "wb") as file:
       _write_header(file, 0)
-      for example in read(source, split, examples, on_bad_row, skipped):
+      for number, example in enumerate(read(source, split, examples, on_bad_row, skipped)):
+        if number in left_out:
+          skipped["a test has its text"] += 1
+          continue
         writer.add(example)
         if len(writer.waiting) >= _BLOCK:
           bar.update(writer.tokenize(file))

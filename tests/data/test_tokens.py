@@ -320,3 +320,19 @@ def test_blocks_do_not_show(make, monkeypatch, tmp_path):
   assert parts.report["texts"] == 64
   about = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("*/*/about.json"))]
   assert about[0]["made_of"] == about[1]["made_of"]
+
+
+def test_examples_that_are_left_out_are_as_if_they_were_not_there(tokenizer, tmp_path):
+  rows = [{"text": text, "labels": [label]} for text, label in (("soup", "a"), ("bread", "b"), ("oven", "a"))]
+
+  def make(rows, without=()):
+    source = InMemory({"train": rows})
+    options = {"max_length": 16, "prompts": {}, "cache_dir": tmp_path, "progress": False}
+    return prepare(source, "train", SameLabel(), tokenizer, without=without, **options)
+
+  whole, fewer, wanted = make(rows), make(rows, [1]), make([rows[0], rows[2]])
+  for name in ("tokens", "offsets", "anchor", "labels", "label_offsets", "keys", "text_keys"):
+    np.testing.assert_array_equal(getattr(fewer, name), getattr(wanted, name))
+  assert fewer.report["skipped"] == {"a test has its text": 1} and fewer.report["rows"] == 3
+  assert len({p.report["fingerprint"] for p in (whole, fewer, make(rows, [0]))}) == 3, "a run on others is refused"
+  assert make(rows, []).report == whole.report
