@@ -32,8 +32,8 @@ class Cost:
   Attributes:
     dimensions: of a vector; of words, how many there are.
     bytes_per_text: of a vector as it comes; of words, those of its entries that are not 0.
-    milliseconds_per_text: of embedding, the compilation of a model and the waits for an endpoint included;
-      None = nothing was embedded.
+    milliseconds_per_text: of embedding, with what comes before it: a model's compilation, the counting of words, the
+      waits for an endpoint; None = nothing was embedded.
   """
 
   dimensions: int
@@ -58,7 +58,9 @@ class Contender:
 
   def encoder(self, table: Table) -> TextEncoder | None:
     """An encoder that counts what it does; None = there are no vectors for such a table."""
+    began = time.perf_counter()
     fitted = self._fit(table)
+    self.seconds += time.perf_counter() - began
     if fitted is None:
       return None
 

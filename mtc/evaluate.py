@@ -205,7 +205,8 @@ def report(columns: Mapping[str, Mapping[str, float]], costs: Mapping[str, Cost]
     columns: scores by title.
     costs: by the same titles; their lines follow.
   """
-  names = [n for n in dict.fromkeys(n for scores in columns.values() for n in scores) if n.count("/") == 1]
+  fullest = sorted(columns.values(), key=len, reverse=True)  # it has the order of the config
+  names = [n for n in dict.fromkeys(n for scores in fullest for n in scores) if n.count("/") == 1]
   names = [n for n in names if not n.endswith("/left_out")]
   rows = {name: [f"{s[name]:.3f}" if name in s else "-" for s in columns.values()] for name in names}
   if costs:

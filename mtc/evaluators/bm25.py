@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 import dataclasses
+import logging
 import re
 
 import numpy as np
@@ -40,6 +41,8 @@ class BM25:
       ValueError: documents without a single word.
     """
     import bm25s  # training never needs it
+
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it tells of every index
 
     texts = list(dict.fromkeys(documents))
     words = _words(texts)
