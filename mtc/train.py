@@ -33,51 +33,87 @@ def prepare(experiment: Experiment, workdir: Path, command: Sequence[str] = ()) 
   """
   experiment.validate()
   workdir = records.open_workdir(workdir, experiment)
-  if (workdir / "evaluation.json").exists() and (workdir / "export").exists():
+  if finished(workdir):
     return lambda: _already_done(workdir)
-
-  tables = _tables(experiment)
+  tables = {which: evaluate.read_tables(experiment, which) for which in ("test", "validation")}
   if experiment.best_metric and experiment.best_metric.split("/")[0] not in tables["validation"]:
     raise ValueError(
       f"best_metric={experiment.best_metric!r} names no evaluation with validation; "
       f"there is {', '.join(tables['validation'])}"
     )
-  leaks = _leaks(experiment, tables)
-  if experiment.on_leak == "stop" and any(found.leaking for found in leaks.values()):
-    raise ValueError(f"on_leak='stop':\n{data.leakage_table(leaks)}\nuse on_leak='drop' to train without these rows")
+  return _ready(experiment, workdir, command, find_leaks(experiment, tables), tables["test"], tables["validation"])
+
+
+def prepare_unscored(
+  experiment: Experiment, workdir: Path, leaks: Mapping[str, data.Leaks], command: Sequence[str] = ()
+) -> Callable[[], int]:
+  """As `prepare`, for whoever evaluates the export himself: the run measures nothing, and chooses no best checkpoint.
+
+  Args:
+    experiment: what to do.
+    workdir: the folder of the run.
+    leaks: of `find_leaks`.
+    command: what the user typed, for the record.
+
+  Raises:
+    ValueError, OSError: the config, the data, the model or the workdir cannot be used; says what would.
+  """
+  experiment.validate()
+  workdir = records.open_workdir(workdir, experiment)
+  if finished(workdir):
+    return lambda: _already_done(workdir)
+  return _ready(experiment, workdir, command, leaks, {}, {})
+
+
+def finished(workdir: Path) -> bool:
+  """Whether the run of this folder came to its end."""
+  return (workdir / "evaluation.json").exists() and (workdir / "export").exists()
+
+
+def _ready(
+  experiment: Experiment,
+  workdir: Path,
+  command: Sequence[str],
+  leaks: Mapping[str, data.Leaks],
+  tables: evaluate.Tables,
+  validation: evaluate.Tables,
+) -> Callable[[], int]:
   model, prepared = start(experiment, workdir, leaks)
   counts = optim.count(step_lib.init_params(model.params, experiment.tasks), experiment.optim.freeze)
-  sampler = data.Sampler(
-    prepared,
-    {name: task.batch_size for name, task in experiment.tasks.items()},
-    experiment.seed,
-    experiment.mixing,
-    {name: task.label_exponent for name, task in experiment.tasks.items()},
-  )
+  sampler = make_sampler(experiment, prepared)
   packer = data.Packer(prepared, sampler, parallel.device_count(), parallel.local_devices(), experiment.chunks)
   reports = {name: p.report for name, p in prepared.items()}
   records.check_data(workdir, reports)
   if parallel.is_main_process():
     records.write_run(workdir, experiment, reports, command)
     records.write_json(workdir / "leakage.json", _leakage(experiment.on_leak, leaks))
-  return _Run(experiment, workdir, model, counts, reports, leaks, sampler, packer, tables["test"], tables["validation"])
+  return _Run(experiment, workdir, model, counts, reports, leaks, sampler, packer, tables, validation)
+
+
+def make_sampler(experiment: Experiment, prepared: Mapping[str, data.Prepared]) -> data.Sampler:
+  """What draws the examples of each step."""
+  return data.Sampler(
+    prepared,
+    {name: task.batch_size for name, task in experiment.tasks.items()},
+    experiment.seed,
+    experiment.mixing,
+    {name: task.label_exponent for name, task in experiment.tasks.items()},
+  )
 
 
 def start(
-  experiment: Experiment, workdir: Path, leaks: Mapping[str, data.Leaks] | None = None
+  experiment: Experiment, workdir: Path, leaks: Mapping[str, data.Leaks]
 ) -> tuple[Embedder, dict[str, data.Prepared]]:
   """The untrained model of an experiment, and the training examples of each task in its tokens.
 
   Args:
     experiment: what to do.
     workdir: of the run.
-    leaks: of each task, whose rows are left out where `on_leak` says so; None = looked for where it does.
+    leaks: of each task, whose rows are left out where `on_leak` says so.
 
   Raises:
     ValueError, OSError: the model or the data cannot be used; says what would.
   """
-  if leaks is None:
-    leaks = _leaks(experiment, _tables(experiment)) if experiment.on_leak == "drop" else {}
   model = start_model(experiment, workdir)
   prepared = {}
   for name, task in experiment.tasks.items():
@@ -109,7 +145,7 @@ class _Run:
   model: Embedder  # untrained
   counts: optim.Counts
   reports: dict[str, dict]
-  leaks: dict[str, data.Leaks]
+  leaks: Mapping[str, data.Leaks]
   sampler: data.Sampler
   packer: data.Packer
   tables: evaluate.Tables
@@ -257,16 +293,20 @@ class _Run:
     return not jax.tree.leaves(trained["encoder"]["backbone"])
 
 
-def _tables(experiment: Experiment) -> dict[str, evaluate.Tables]:
-  return {which: evaluate.read_tables(experiment, which) for which in ("test", "validation")}
+def find_leaks(experiment: Experiment, tables: Mapping[str, evaluate.Tables]) -> dict[str, data.Leaks]:
+  """What the training rows of each task hold of the texts that the evaluations ask.
 
+  Args:
+    experiment: for its tasks, data_dir, cache_dir and what is done about bad rows and leaks.
+    tables: of `evaluate.read_tables`, by "test" and "validation".
 
-def _leaks(experiment: Experiment, tables: Mapping[str, evaluate.Tables]) -> dict[str, data.Leaks]:
-  """What the training rows of each task hold of the texts that the evaluations ask."""
+  Raises:
+    ValueError: there are such rows, and `on_leak` says stop.
+  """
   held_out = data.HeldOut(
     {f"{name}/{which}": evaluate.asked(table) for which, own in tables.items() for name, table in own.items()}
   )
-  return {
+  leaks = {
     name: data.find_leaks(
       held_out,
       task.source.resolve(experiment.data_dir),
@@ -277,6 +317,9 @@ def _leaks(experiment: Experiment, tables: Mapping[str, evaluate.Tables]) -> dic
     )
     for name, task in experiment.tasks.items()
   }
+  if experiment.on_leak == "stop" and any(found.leaking for found in leaks.values()):
+    raise ValueError(f"on_leak='stop':\n{data.leakage_table(leaks)}\nuse on_leak='drop' to train without these rows")
+  return leaks
 
 
 def _leakage(on_leak: str, leaks: Mapping[str, data.Leaks]) -> dict:

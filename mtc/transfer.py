@@ -34,9 +34,12 @@ from mtc.transfer_report import START, TOGETHER
 try:
   from mtc import pages
 except ImportError:
+
   class pages:
     @staticmethod
-    def transfer(found): return json.dumps(found)
+    def transfer(found):
+      return json.dumps(found)
+
 
 _BUDGETS = {"examples": ("examples",), "steps": ("steps",), "both": ("examples", "steps")}
 _WRITTEN = ("transfer.json", "transfer.md", "transfer.html")
@@ -116,31 +119,26 @@ def prepare(
   written = all((workdir / name).exists() for name in _WRITTEN)
   if written and json.loads((workdir / "transfer.json").read_text())["options"] == asked:
     return lambda: _already_done(workdir)
-  tables = evaluate.read_tables(experiment, "test")
-  if not tables:
+  tables = {which: evaluate.read_tables(experiment, which) for which in ("test", "validation")}
+  if not tables["test"]:
     raise ValueError("no evaluation of the config has a test split here; transfer compares scores on tests")
-  validation = evaluate.read_tables(experiment, "validation") if len(options.learning_rates) > 1 else {}
-  if len(options.learning_rates) > 1 and (missing := [name for name in experiment.tasks if name not in validation]):
+  missing = [name for name in experiment.tasks if name not in tables["validation"]]
+  if missing and len(options.learning_rates) > 1:
     raise ValueError(
       f"learning_rates are chosen on validation, and there is none for {', '.join(missing)}; give each task an "
       "evaluation of its name with a validation split, or name one learning rate"
     )
-  _, prepared = train.start(experiment, workdir / "start")
+  leaks = train.find_leaks(experiment, tables)
+  _, prepared = train.start(experiment, workdir / "start", leaks)
   reports = {name: task.report for name, task in prepared.items()}
   records.check_data(workdir, reports)
   records.write_run(workdir, experiment, reports, command)
-  sampler = data.Sampler(
-    prepared,
-    {name: task.batch_size for name, task in experiment.tasks.items()},
-    experiment.seed,
-    experiment.mixing,
-    {name: task.label_exponent for name, task in experiment.tasks.items()},
-  )
+  sampler = train.make_sampler(experiment, prepared)
   seen = {language for report in reports.values() for language in report["languages"] if language}
   tokens = {name: _tokens_per_example(task) for name, task in prepared.items()}
   budgets = _Budgets(experiment, {name: mix.steps for name, mix in sampler.mix(experiment.steps).items()}, tokens)
   about = {"config": config, "command": "python -m mtc.transfer " + shlex.join(command[1:])}
-  return _Report(experiment, workdir, options, tables, validation, budgets, seen, command, about | {"options": asked})
+  return _Report(experiment, workdir, options, tables, leaks, budgets, seen, command, about | {"options": asked})
 
 
 class _Budgets:
@@ -203,8 +201,8 @@ class _Report:
   experiment: Experiment
   workdir: Path
   options: Options
-  tables: evaluate.Tables
-  validation: evaluate.Tables
+  tables: Mapping[str, evaluate.Tables]  # by "test" and "validation"
+  leaks: Mapping[str, data.Leaks]
   budgets: _Budgets
   seen: set[str]
   command: Sequence[str]
@@ -249,15 +247,13 @@ class _Report:
     """The untrained model of a seed as a directory; all runs have one tokenizer and begin with one and the same."""
     directory = self.workdir / "start" / f"seed{seed}"
     if not directory.exists():
-      model, _ = train.start(replace(self.experiment, seed=seed), self.workdir / "start")
+      model, _ = train.start(replace(self.experiment, seed=seed), self.workdir / "start", self.leaks)
       export.write(model.inference(model.params), directory)
     return directory
 
   def _experiment_of(self, way: Way, seed: int, rate: float) -> Experiment:
     run = copy.deepcopy(self.experiment)
     run.seed, run.steps, run.stop_after, run.optim.learning_rate = seed, self.budgets.steps(way), 0, rate
-    # Scores are measured here, on what the run exports: each text of the tests is then encoded once.
-    run.evaluations, run.best_metric, run.evaluate_every = {}, "", 0
     if not run.model.pretrained:
       run.model = replace(run.model, pretrained=str(self._start(seed)), tokenizer="", rarity=0.0)
     if way.kind == "alone":
@@ -272,18 +268,22 @@ class _Report:
   def _train(self, way: Way, seed: int, rate: float) -> int:
     """Trains one run to its end, or until a signal; returns the exit code."""
     folder, tokens = self.workdir / "runs" / way.folder(seed, rate), self.budgets.tokens(way)
-    if _finished(folder):
+    if train.finished(folder):
       self.progress.skip(tokens)
       return 0
     name = f"{way.name}, seed {seed}, learning rate {rate:g}, {self.budgets.steps(way):,} steps"
     with self.progress.run(name, tokens):
-      code = train.prepare(self._experiment_of(way, seed, rate), folder, self.command)()
+      run = self._experiment_of(way, seed, rate)
+      leaks = {task: self.leaks[task] for task in run.tasks}
+      with cli.mistakes():
+        go = train.prepare_unscored(run, folder, leaks, self.command)
+      code = go()
       if code:
         print("the same command goes on with this report")
         return code
       shutil.rmtree(folder / "checkpoints")  # many runs of a large model would fill the disk
       if len(self.rates) == 1:
-        self._measured(folder, self.tables)
+        self._measured(folder, self.tables["test"])
     return 0
 
   def _tune(self) -> list[dict[str, Any]]:
@@ -294,7 +294,7 @@ class _Report:
     rows = []
     for way in self.ways:
       tasks = [way.task] if way.task else list(self.experiment.tasks)
-      tables = {task: self.validation[task] for task in tasks}
+      tables = {task: self.tables["validation"][task] for task in tasks}
       scores = []
       for rate in self.rates:
         measured = self._measured(self.workdir / "runs" / way.folder(self.seeds[0], rate), tables)
@@ -334,21 +334,21 @@ class _Report:
   def _found(self, chosen: Mapping[Way, float], tuning: list[dict[str, Any]]) -> dict[str, Any]:
     """transfer.json."""
     print("\n=== evaluating", flush=True)
-    starts = {seed: self._measured(self._start(seed), self.tables) for seed in self.seeds}
+    starts = {seed: self._measured(self._start(seed), self.tables["test"]) for seed in self.seeds}
     by, runs = {START: list(starts.values())}, [_run(START, "start", s, starts[s]) for s in self.seeds]
     for way, rate in chosen.items():
       by[way.name] = []
       for seed in self.seeds:
         folder = self.workdir / "runs" / way.folder(seed, rate)
-        measured = self._measured(folder, self.tables)
+        measured = self._measured(folder, self.tables["test"])
         by[way.name].append(measured)
         run = _run(way.name, way.kind, seed, measured) | {"task": way.task, "budget": way.budget, "learning_rate": rate}
         run |= {"steps": self.budgets.steps(way), "examples": self.budgets.examples(way)} | _cost(folder)
         runs.append(run)
         _keep_scores(folder, run["scores"])
     folders = [self.workdir / "runs" / Way(TOGETHER).folder(seed, chosen[Way(TOGETHER)]) for seed in self.seeds]
-    truncated = {dim: [self._measured(f, self.tables, dim) for f in folders] for dim in self._dims(folders[0])}
-    trained = [f for f in sorted((self.workdir / "runs").iterdir()) if _finished(f)]
+    truncated = {dim: [self._measured(f, self.tables["test"], dim) for f in folders] for dim in self._dims(folders[0])}
+    trained = [f for f in sorted((self.workdir / "runs").iterdir()) if train.finished(f)]
     costs = [_cost(folder) for folder in trained]
     environment = records.environment()
     return {
@@ -357,6 +357,8 @@ class _Report:
       "seeds": self.seeds,
       "steps": self.experiment.steps,
       "tasks": list(self.experiment.tasks),
+      "leakage": {"on_leak": self.experiment.on_leak}
+      | {"rows": {task: len(found.leaking) for task, found in self.leaks.items()}},
       **transfer_report.tables(by, truncated, list(self.experiment.tasks), self.seen),
       "runs": runs,
       "tuning": tuning if len(self.rates) > 1 else [],
@@ -386,10 +388,6 @@ def _tokens_per_example(task: data.Prepared) -> float:
   positives = anchors if task.positive is None else lengths[task.positive].mean()
   negatives = lengths[task.negatives[task.negatives >= 0]].sum() / len(task.anchor)
   return float(anchors + positives + negatives)
-
-
-def _finished(folder: Path) -> bool:
-  return (folder / "evaluation.json").exists() and (folder / "export").exists()
 
 
 def _already_done(workdir: Path, what: str = "this report is finished; nothing to do") -> int:

@@ -130,6 +130,9 @@ def markdown(found: Mapping[str, Any]) -> str:
       if seeds == 1
       else f"With {seeds} seeds the part of the intervals that is due to seeds is too narrow, by {_narrow(seeds):.0%}."
     ),
+    "Training rows that hold a text of a test or of validation, or nearly one: "
+    + ", ".join(f"{task} {count:,}" for task, count in found["leakage"]["rows"].items())
+    + f" (on_leak={found['leakage']['on_leak']}).",
     "## Together against alone",
     "*metric*: the first of its evaluation, fixed beforehand. *alone*: the better, on this very test, of the "
     "single-task runs with equal examples and equal compute, as far as both were asked for; where the evaluation is no "
@@ -184,9 +187,11 @@ def markdown(found: Mapping[str, Any]) -> str:
     parts += [
       "## Languages",
       "*seen*: a training text of some task is in this language. *over the start*: together less the untrained model. "
-      "*over alone*: together less the run named above. All rows of seen and of unseen languages first, then each.",
+      "*over alone*: together less the run named above. *verdict*: of both.",
       _table(_LANGUAGES, [_language(row, "all") for row in found["groups"]]),
+      "<details><summary>Each language</summary>",
       _table(_LANGUAGES, [_language(row, row["language"]) for row in found["languages"]]),
+      "</details>",
     ]
   parts += [
     "## Score against dimensions",
@@ -260,7 +265,7 @@ def _language(row: Mapping[str, Any], name: str) -> list[str]:
     f"{row['together']:.3f}",
     _signed(row),
     _signed(row["over_alone"]),
-    f"{row['verdict']}; over alone: {row['over_alone']['verdict']}",
+    f"{row['verdict']}, {row['over_alone']['verdict']}",
   ]
 
 

@@ -138,7 +138,7 @@ def test_its_scores_are_those_of_the_exports(experiment, whole):
 
 def test_all_runs_of_a_seed_begin_alike(experiment, whole, tmp_path):
   """The start is that of the run together of mtc.main: one tokenizer, words weighed by the tokens of all tasks."""
-  model, _ = train.start(experiment, tmp_path)
+  model, _ = train.start(experiment, tmp_path, {})
   start = load(whole / "start" / "seed0")
   texts = ["a note about guitar song", "who wrote about court?"]
   np.testing.assert_allclose(start.encode(texts), model.inference(model.params).encode(texts), atol=1e-6)
