@@ -74,7 +74,7 @@ def test_words_have_the_cost_of_their_entries():
   tfidf.encoder(TABLE)(["a cat sat", "the dog", "which cat"])
   cost = tfidf.cost()
   assert (cost.dimensions, cost.bytes_per_text) == (4, 5 * (8 + 4) / 3)  # cat sat | the dog | cat, of float64 and int32
-  assert cost.milliseconds_per_text > 0
+  assert 0 < cost.milliseconds_per_text < 60_000
   assert bm25.encoder(Graded(["a", "b"], ["c", "d"], [0, 1])) is None
 
 

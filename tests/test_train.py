@@ -88,6 +88,7 @@ def test_a_run_leaves_what_it_promises(whole, capsys):
     "data.json",
     "environment.json",
     "before.json",
+    "leakage.json",
     "evaluation.json",
     "tensorboard",
     "checkpoints",

@@ -100,6 +100,13 @@ def test_each_test_counts_its_own_and_every_text_of_a_row_counts():
   assert leaks.leaking == [0, 2]
 
 
+def test_every_copy_leaks_and_every_original_is_found():
+  text = "the garden behind the old stone house was full of winter light, said number"
+  leaks = HeldOut({"t": [f"{text} 1", f"{text} 2"]}).seen_in(rows([f"{text} 3", "another", f"{text} 4"]))
+  assert leaks.leaking == [0, 2] and leaks.tests["t"]["near"] == 2
+  assert HeldOut({"t": [f"{text} 1", f"{text} 2"]}).seen_in(rows([f"{text} 3"])).tests["t"]["near"] == 2
+
+
 def test_thousands_of_copies_of_one_text_are_compared_few_times(monkeypatch):
   calls = []
   monkeypatch.setattr(leakage, "similarity", lambda a, b: calls.append(0) or similarity(a, b))
