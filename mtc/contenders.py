@@ -164,15 +164,15 @@ def lookup(texts_path: Path, vectors_path: Path) -> TextEncoder:
   Raises:
     ValueError, OSError: the files are not there, or not what they should be, or do not fit together.
   """
-  try:
-    vectors = np.lib.format.open_memmap(vectors_path, mode="r")
-  except ValueError as error:
-    raise ValueError(f"{vectors_path} is no array of numbers ({error}); write it with numpy.save") from error
   if not texts_path.is_file():
     raise FileNotFoundError(
       f"{texts_path}, the texts of {vectors_path}, is not there; name it with --texts=FILE.jsonl "
       "(--list_texts=FILE.jsonl writes the texts that are asked for)"
     )
+  try:
+    vectors = np.lib.format.open_memmap(vectors_path, mode="r")
+  except ValueError as error:
+    raise ValueError(f"{vectors_path} is no array of numbers ({error}); write it with numpy.save") from error
   listed = _listed(texts_path)
   if vectors.ndim != 2 or len(vectors) != len(listed):
     raise ValueError(

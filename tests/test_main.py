@@ -102,6 +102,8 @@ MISTAKES = {
     [*EMBED, "--role", "tweet"], "tweet"),
   "more dimensions than there are": (
     [*EMBED, "--dim", "51"], "dim=51"),
+  "weights into a folder that is not there": (
+    ["mtc.export", "--model", "{run}/export", "--numpy", "{tmp}/no/w.npz"], "no is not a directory"),
   "nothing to evaluate": (["mtc.evaluate", *CONFIG, "--config.data_dir={data}"], "--model=DIR"),
   "vectors without texts": (
     ["mtc.evaluate", *CONFIG, "--config.data_dir={data}", "--embeddings", "{tmp}/v.npy"], "--texts"),
