@@ -134,6 +134,16 @@ def test_its_scores_are_those_of_the_exports(experiment, whole):
   assert row["gain"] == pytest.approx(row["together"] - row["alone"])
   full = next(d for d in report["dimensions"] if d["evaluation"] == "storyline" and d["dim"] == 8)
   assert full["score"] == pytest.approx(row["together"]) and full["share"] == 1
+  models = [load(whole / "runs" / f"together-lr0.01-seed{seed}" / "export") for seed in (0, 1)]
+  cut = [
+    evaluate.score(
+      lambda texts, role="document", model=model: model.encode(texts, role, dim=3), tables, experiment.evaluations
+    )
+    for model in models
+  ]
+  three = next(d for d in report["dimensions"] if d["evaluation"] == "storyline" and d["dim"] == 3)
+  assert three["score"] == pytest.approx(np.mean([scores["storyline/map"] for scores in cut]), abs=1e-6)
+  assert three["share"] == pytest.approx(three["score"] / full["score"])
 
 
 def test_all_runs_of_a_seed_begin_alike(experiment, whole, tmp_path):
