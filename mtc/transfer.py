@@ -1,7 +1,7 @@
 """Does multi-task training transfer? python -m mtc.transfer --config configs/multitask.py --workdir runs/transfer
 
 Trains all tasks together, each alone, and with --leave_one_out all but one, all from one untrained model; evaluates
-each of them on every test; and writes transfer.json, transfer.md and transfer.html. Run it again to go on after an
+each of them on every test; and writes transfer.json and transfer.md. Run it again to go on after an
 interruption. Each run is a workdir of mtc.main under WORKDIR/runs. Exit codes as of mtc.main.
 """
 
@@ -31,18 +31,8 @@ from mtc.evaluators import Measured
 from mtc.losses import Matryoshka
 from mtc.transfer_report import START, TOGETHER
 
-try:
-  from mtc import pages
-except ImportError:
-
-  class pages:
-    @staticmethod
-    def transfer(found):
-      return json.dumps(found)
-
-
 _BUDGETS = {"examples": ("examples",), "steps": ("steps",), "both": ("examples", "steps")}
-_WRITTEN = ("transfer.json", "transfer.md", "transfer.html")
+_WRITTEN = ("transfer.json", "transfer.md")
 
 
 @dataclass
@@ -238,7 +228,6 @@ class _Report:
       found = self._found(chosen, tuning)
       text = transfer_report.markdown(found)
       (self.workdir / "transfer.md").write_text(text, encoding="utf-8")
-      (self.workdir / "transfer.html").write_text(pages.transfer(found), encoding="utf-8")
       records.write_json(self.workdir / "transfer.json", found)  # last: with it the report is finished
     print(f"\n{text}")
     return _already_done(self.workdir, "the report is finished")
