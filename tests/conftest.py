@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 import random
 import socket
+import sys
 
 import pytest
 
@@ -35,6 +36,14 @@ PLACES = ("Lisbon", "Nairobi", "Osaka", "Quito", "Riga", "Hanoi", "Accra", "Turi
 OPENINGS = {"en": ("today we saw", "a note about", "nobody told of"), "de": ("heute sahen wir", "Notiz über", "neu:")}
 SYLLABLES = ("ba", "do", "ki", "lu", "me", "ran", "sti", "vo")
 ROWS = {"train": 200, "validation": 40, "test": 40}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_programs_are_let_go():
+  """Each holds some ten memory mappings; the whole suite in one process passed Linux's usual limit of 65,530."""
+  yield
+  if jax := sys.modules.get("jax"):
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")
