@@ -77,7 +77,7 @@ class Embedder:
       f32[texts, dim].
 
     Raises:
-      ValueError: an unknown role, or more dimensions than there are.
+      ValueError: an unknown role, more dimensions than there are, or a vector that is not finite.
     """
     if isinstance(texts, str):
       raise ValueError(f"texts is the string {texts[:40]!r}; expected a list of strings")
@@ -93,6 +93,12 @@ class Embedder:
       vectors[start : start + len(block)] = self._encode_block([self.prompts[role] + text for text in block])
       bar.update(len(block))
     bar.close()
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if bad.size:
+      raise ValueError(
+        f"{bad.size} of {len(texts)} vectors hold NaN or infinity, the first of text {bad[0]}: {texts[bad[0]][:80]!r}; "
+        "check the model's weights, and its loss if it was just trained"
+      )
     if dim is None or dim == width:
       return vectors
     cut = vectors[:, :dim]
@@ -187,7 +193,7 @@ def load(directory: str | Path) -> Embedder:
     params,
     config,
     spec,
-    tokenizer,
+    data.tokenizer.within(tokenizer, config["vocab_size"]),
     prompts={"query": "", "document": ""} | (layout.prompts if layout else {}),
     max_length=min(layout.max_length or positions, positions) if layout else positions,
   )
@@ -199,6 +205,8 @@ def _check_vocabulary(tokenizer: Tokenizer, config: Mapping[str, Any], directory
   apart = {i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special}
   usable = {token: i for token, i in tokenizer.get_vocab().items() if i not in apart}
   usable |= {str(tokenizer.id_to_token(i)): i for i in tokenizer.encode("").ids}
+  if not usable:
+    raise ValueError(f"the tokenizer in {directory} has no token; use the tokenizer that belongs to this model")
   last, rows = max(usable, key=lambda token: usable[token]), config["vocab_size"]
   if usable[last] >= rows:
     raise ValueError(

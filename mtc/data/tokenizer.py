@@ -1,11 +1,13 @@
 """Tokenizers: loaded from a model directory, or trained on the task texts; saved so that AutoTokenizer loads them."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+import contextlib
 import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -21,6 +23,9 @@ _SPECIAL = {
   "mask": ("[MASK]", "<mask>"),
 }
 _WORDS_PER_LINE = 1000
+_MOST = 2**29  # bytes of a tokenizer.json; the largest have some 30 MB
+_GROWTH = 1000  # letters that a normaliser may make of one; those that are used make 1 or 2
+_LETTERS = 2**23  # that are tokenised at a time, for a token takes a hundred times its letters
 _BERT_TEMPLATE = processors.TemplateProcessing(
   single="[CLS] $A [SEP]",
   pair="[CLS] $A [SEP] $B:1 [SEP]:1",
@@ -36,16 +41,54 @@ def load(name: str) -> Tokenizer:
     FileNotFoundError: the directory has no tokenizer, or the hub's one is not on this machine and cannot be had.
   """
   if (path := Path(name) / "tokenizer.json").is_file():
-    try:
+    if path.stat().st_size > _MOST:
+      raise ValueError(f"{path} has {path.stat().st_size:,} bytes, and no tokenizer has {_MOST:,}")
+    with _refusing(f"{path} is no tokenizer that this version of tokenizers reads"):
       tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library has no class of its own for it
-      raise ValueError(f"{path} is no tokenizer that this version of tokenizers reads ({error})") from error
   else:
     tokenizer = _from_transformers(name)
-  # Real files pad and cut to 128 tokens; lengths are decided elsewhere.
-  tokenizer.no_padding()
-  tokenizer.no_truncation()
+  with _refusing(f"the tokenizer of {name} cannot be used"):
+    # Real files pad and cut to 128 tokens; lengths are decided elsewhere.
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    _check_growth(json.loads(tokenizer.to_str()))
+    tokenizer.encode("a")
   return tokenizer
+
+
+def within(tokenizer: Tokenizer, rows: int) -> Tokenizer:
+  """The tokenizer without the added tokens past a table of so many rows: a text that spells one of them is text."""
+  settings = json.loads(tokenizer.to_str())
+  kept = [token for token in settings["added_tokens"] if token["id"] < rows]
+  if len(kept) == len(settings["added_tokens"]):
+    return tokenizer
+  return Tokenizer.from_str(json.dumps(settings | {"added_tokens": kept}))
+
+
+@contextlib.contextmanager
+def _refusing(problem: str) -> Iterator[None]:
+  """Raises ValueError for whatever the library raises: it has no class of its own, and where it panics no Exception."""
+  try:
+    yield
+  except BaseException as error:
+    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+      raise
+    raise ValueError(f"{problem} ({error})") from error
+
+
+def _check_growth(settings: Any) -> None:
+  """Raises ValueError where a few letters would become a text that fills the memory."""
+  growth, waiting = 1, [settings["normalizer"], settings["pre_tokenizer"], settings["post_processor"]]
+  while waiting:
+    part = waiting.pop()
+    if isinstance(part, dict):
+      made = part.get("content") if part.get("type") == "Replace" else part.get("single")
+      growth *= max(len(made or ""), 1)
+      waiting += part.values()
+    elif isinstance(part, list):
+      waiting += part
+  if growth > _GROWTH:
+    raise ValueError(f"it can make more than {_GROWTH} letters or tokens of one")
 
 
 def train(texts: Iterable[str], vocab_size: int, *, max_alphabet: int = 4000, strip_accents: bool = True) -> Tokenizer:
@@ -154,17 +197,35 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> tuple
 
   A text is cut before the special tokens at its end: [CLS] a b c [SEP] of max_length 3 is [CLS] a [SEP].
   """
-  mask = tokenizer.encode("a").special_tokens_mask
+  with _refusing("the tokenizer cannot be used"):
+    mask = tokenizer.encode("a").special_tokens_mask
   after = len(mask) if all(mask) else mask[::-1].index(0)
   if max_length <= sum(mask):
     raise ValueError(f"max_length={max_length} has no room beside {sum(mask)} special tokens; use 8 or more")
-  ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
-  cut = 0
-  for index, row in enumerate(ids):
-    if len(row) > max_length:
-      ids[index] = row[: max_length - after] + row[len(row) - after :]
-      cut += 1
+  ids, cut = [], 0
+  for batch in batches(texts, len(texts), _LETTERS):
+    with _refusing(f"the tokenizer cannot take the texts from {batch[0][:80]!r} on"):
+      encodings = tokenizer.encode_batch_fast(batch)
+    for encoding in encodings:
+      row = encoding.ids
+      if len(row) > max_length:
+        row = row[: max_length - after] + row[len(row) - after :]
+        cut += 1
+      ids.append(row)
   return ids, cut
+
+
+def batches(texts: Iterable[str], most: int, letters: int) -> Iterator[list[str]]:
+  """The texts in lists of at most `most`; where they have more `letters` together, of fewer, but at least one."""
+  batch, held = [], 0
+  for text in texts:
+    if batch and (len(batch) == most or held + len(text) > letters):
+      yield batch
+      batch, held = [], 0
+    batch.append(text)
+    held += len(text)
+  if batch:
+    yield batch
 
 
 def _lines(words: Counter[str]) -> Iterable[str]:
@@ -184,18 +245,26 @@ def _from_transformers(name: str) -> Tokenizer:
   from transformers import AutoTokenizer
 
   def attempt(local: bool) -> Tokenizer:
-    loaded = AutoTokenizer.from_pretrained(name, local_files_only=local)
+    # Without the last one, transformers asks on the terminal whether it may run the code that a directory brings.
+    try:
+      loaded = AutoTokenizer.from_pretrained(name, local_files_only=local, trust_remote_code=False)
+    except OSError:
+      raise
+    except Exception as error:  # of any kind: it believes what the files say
+      raise ValueError(f"the tokenizer of {name} cannot be read ({error})") from error
     if not hasattr(loaded, "backend_tokenizer"):
       raise ValueError(f"the tokenizer of {name} has no tokenizer.json form; convert it to one first")
     return loaded.backend_tokenizer
 
   if Path(name).is_dir():
+    _check_named_files(Path(name))
     try:
       return attempt(local=True)
     except (OSError, ValueError) as error:
       there = ", ".join(sorted(entry.name for entry in Path(name).iterdir())) or "nothing"
       raise FileNotFoundError(
-        f"{name} has no tokenizer; there is {there}; add tokenizer.json, or vocab.txt and tokenizer_config.json"
+        f"{name} has no tokenizer; there is {there}; add tokenizer.json, or vocab.txt and tokenizer_config.json "
+        f"({str(error)[:200]})"
       ) from error
   try:
     return attempt(local=True)  # a name of the hub whose files are on this machine needs no network
@@ -206,3 +275,18 @@ def _from_transformers(name: str) -> Tokenizer:
         "(or HF_HUB_OFFLINE is set); give a directory, or download the model first"
       ) from error
   return attempt(local=False)
+
+
+def _check_named_files(directory: Path) -> None:
+  """Raises ValueError where the settings name a file elsewhere, which transformers would read."""
+  path = directory / "tokenizer_config.json"
+  try:
+    settings = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+  except (ValueError, RecursionError) as error:
+    raise ValueError(f"{path} is not JSON ({error})") from error
+  for key, value in settings.items() if isinstance(settings, dict) else ():
+    if key.endswith("_file") and isinstance(value, str):
+      real, home = Path(os.path.realpath(directory / value)), os.path.realpath(directory)
+      # Many name a file of their author's machine; that is not here, and does no harm.
+      if real.exists() and not real.is_relative_to(home):
+        raise ValueError(f"{path} names {key}={value!r}, a file outside its directory; remove the entry")

@@ -120,7 +120,10 @@ def read(config: Config) -> Sizes:
     )
   else:
     # RoBERTa counts positions from the row after that of the padding token.
-    offset = 0 if config["model_type"] == "bert" else config.get("pad_token_id", 1) + 1
+    pad = 1 if config.get("pad_token_id") is None else config["pad_token_id"]
+    offset = 0 if config["model_type"] == "bert" else pad + 1
+    if not isinstance(offset, int) or not 0 <= offset < get("max_position_embeddings"):
+      raise ValueError(f"pad_token_id={pad!r} of config.json leaves a text none of the max_position_embeddings")
     sizes = Sizes(
       vocab_size=get("vocab_size"),
       width=get("hidden_size"),

@@ -13,6 +13,9 @@ Config = dict[str, Any]
 Path = tuple[str, ...]
 Table = dict[str, tuple[Path, bool]]  # Hugging Face's name -> our path, and whether the matrix is transposed
 
+# What is taken for a mistake, before layers or arrays are made of it; elsewhere 2 ** 24.
+_MOST = {"num_hidden_layers": 2**10, "n_layers": 2**10, "hidden_size": 2**18, "dim": 2**18, "head_dim": 2**14}
+_TINY, _HUGE = 1e-30, 1e30
 NORMAL = nn.initializers.normal(0.02)
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
   "gelu": functools.partial(jax.nn.gelu, approximate=False),
@@ -119,22 +122,31 @@ def key_table(modules: Mapping[str, str], layers: int, biased: Callable[[str], b
   return table
 
 
+def is_number(value: Any) -> bool:
+  """Whether a value of a JSON file is a number that float32 can hold; there, true and NaN are none."""
+  if isinstance(value, bool) or not isinstance(value, int | float):
+    return False
+  return value == 0 or _TINY <= abs(value) <= _HUGE
+
+
 def positive(config: Config, name: str, default: int = 0) -> int:
-  """The positive integer `name` of the config; raises ValueError on anything else."""
+  """The positive integer `name` of the config; raises ValueError on anything else, and on what no model has."""
   value = config.get(name, default)
-  if not isinstance(value, int) or value < 1:
+  if isinstance(value, bool) or not isinstance(value, int) or value < 1:
     raise ValueError(
       f"{name}={value!r} of config.json for model_type={config['model_type']!r} is not a positive integer"
     )
+  if value > _MOST.get(name, 2**24):
+    raise ValueError(f"{name}={value} of config.json is over {_MOST.get(name, 2**24):,}, more than any model has")
   return value
 
 
 def positive_real(config: Config, name: str, default: float) -> float:
   """The positive number `name` of the config; raises ValueError on anything else."""
   value = config.get(name, default)
-  if not isinstance(value, (int, float)) or not value > 0:
+  if not is_number(value) or value <= 0:
     raise ValueError(
-      f"{name}={value!r} of config.json for model_type={config['model_type']!r} is not a positive number"
+      f"{name}={value!r} of config.json for model_type={config['model_type']!r} is not a positive number of float32"
     )
   return float(value)
 

@@ -11,11 +11,11 @@ import numpy as np
 import safetensors.numpy
 
 from mtc.models.architecture import family
-from mtc.models.family import Config, Path
+from mtc.models.family import Config, Path, is_number
 from mtc.models.lora import LoraSpec, merge
-from mtc.models.pretrained import read_json
 from mtc.models.spec import ModelSpec
 from mtc.models.tensors import stored
+from mtc.models.untrusted import check_links, read_json
 from mtc.types import PyTree
 
 _CONFIG, _TENSORS = "adapter_config.json", "adapter_model.safetensors"
@@ -87,17 +87,24 @@ def load_adapter(
     ValueError: it is no plain LoRA, or was made for another model.
   """
   directory = pathlib.Path(directory)
+  check_links(directory)
   settings = read_json(directory / _CONFIG)
   for name, plain in _PLAIN.items():
     if settings.get(name) not in plain:
       raise ValueError(f"{directory / _CONFIG} has {name}={settings.get(name)!r}; only plain LoRA is supported")
   rank, alpha = settings.get("r"), settings.get("lora_alpha")
-  if not isinstance(rank, int) or not isinstance(alpha, int | float) or min(rank, alpha) <= 0:
+  if not is_number(rank) or not is_number(alpha) or not isinstance(rank, int) or min(rank, alpha) <= 0:
     raise ValueError(f"{directory / _CONFIG} has r={rank!r} and lora_alpha={alpha!r}; both must be positive")
+  dropout, theirs = settings.get("lora_dropout", 0.0), settings.get("base_model_name_or_path") or ""
+  if not is_number(dropout) or not 0 <= dropout < 1 or not isinstance(theirs, str):
+    raise ValueError(
+      f"{directory / _CONFIG} has lora_dropout={dropout!r} and base_model_name_or_path={theirs!r}; "
+      "expected a number in [0, 1) and a name"
+    )
   flat = _read_tensors(directory / _TENSORS, config, backbone, rank)
-  _check_base(directory, settings, config, backbone, base)
+  _check_base(directory, theirs, config, backbone, base)
   targets = tuple(dict.fromkeys(path[-2] for path in flat))
-  spec = LoraSpec(rank=rank, alpha=alpha, dropout=settings.get("lora_dropout", 0.0), targets=targets)
+  spec = LoraSpec(rank=rank, alpha=alpha, dropout=dropout, targets=targets)
   return spec, traverse_util.unflatten_dict(flat)
 
 
@@ -155,8 +162,7 @@ def _read_tensors(path: pathlib.Path, config: Config, backbone: PyTree, rank: in
   return flat
 
 
-def _check_base(directory: pathlib.Path, settings: dict, config: Config, backbone: PyTree, base: str) -> None:
-  theirs = settings.get("base_model_name_or_path") or ""
+def _check_base(directory: pathlib.Path, theirs: str, config: Config, backbone: PyTree, base: str) -> None:
   with safetensors.safe_open(directory / _TENSORS, framework="numpy") as file:
     digest = (file.metadata() or {}).get(_DIGEST)
   if digest:

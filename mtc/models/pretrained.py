@@ -16,6 +16,7 @@ from mtc.models.encoder import build
 from mtc.models.family import Config, Path, Table
 from mtc.models.spec import ModelSpec
 from mtc.models.tensors import Stored, stored, write
+from mtc.models.untrusted import check_links, read_json
 from mtc.types import PyTree
 
 _BUFFER = ".rotary_emb.inv_freq"  # of every layer, in checkpoints of the first Llama models
@@ -51,13 +52,14 @@ def resolve(pretrained: str) -> pathlib.Path:
 
 def read_config(directory: str | pathlib.Path) -> Config:
   """The `config.json` of a model directory; raises ValueError where it is missing, broken or of an unknown model."""
+  check_links(directory)
   path = pathlib.Path(directory) / "config.json"
   config = read_json(path)
   try:
     sizes(config)
   except ValueError as error:
     raise ValueError(f"{path}: {error}") from error
-  except (ArithmeticError, AttributeError, TypeError) as error:
+  except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError) as error:
     raise ValueError(f"{path}: an entry is of another type or size than transformers writes ({error!r})") from error
   return config
 
@@ -199,24 +201,13 @@ def _tensors(directory: pathlib.Path) -> Iterator[Stored]:
 
 def _shards(index: pathlib.Path) -> dict[str, set[str]]:
   shards: dict[str, set[str]] = {}
-  for name, shard in read_json(index).get("weight_map", {}).items():
-    # By its name alone: in the hub's cache the files are links that lead out of the directory.
+  weight_map = read_json(index).get("weight_map", {})
+  if not isinstance(weight_map, dict):
+    raise ValueError(f"the weight_map of {index} is a {type(weight_map).__name__}; download the model again")
+  for name, shard in weight_map.items():
     if not isinstance(shard, str) or pathlib.Path(shard).is_absolute() or ".." in pathlib.Path(shard).parts:
       raise ValueError(f"{index} names {shard!r}, a file outside its directory; download the model again")
     shards.setdefault(shard, set()).add(name)
   if not shards:
     raise ValueError(f"{index} has no weight_map; download the model again")
   return shards
-
-
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-  """The JSON object in the file; raises ValueError where there is none."""
-  if not path.is_file():
-    raise ValueError(f"{path} is missing; use a directory in the Hugging Face layout")
-  try:
-    content = json.loads(path.read_text(encoding="utf-8"))
-  except ValueError as error:
-    raise ValueError(f"{path} is not JSON ({error})") from error
-  if not isinstance(content, dict):
-    raise ValueError(f"{path} holds a {type(content).__name__}, expected an object")
-  return content

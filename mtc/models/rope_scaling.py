@@ -20,8 +20,16 @@ def stretched(depth: int, theta: float, parameters: dict[str, Any], positions: i
     positions: the greatest number of tokens of a text.
 
   Raises:
-    ValueError: the type is not one of KINDS, or a number that it takes is missing.
+    ValueError: the type is not one of KINDS, or a number that it takes is missing or out of all proportion.
   """
+  with np.errstate(all="ignore"):
+    turns, scale = _stretched(depth, theta, parameters, positions)
+  if not np.isfinite(turns).all() or not math.isfinite(scale):
+    raise ValueError(f"the rope parameters {parameters!r} of config.json give frequencies that are not finite")
+  return turns, scale
+
+
+def _stretched(depth: int, theta: float, parameters: dict[str, Any], positions: int) -> tuple[np.ndarray, float]:
   kind = parameters.get("rope_type") or parameters.get("type") or "default"
   partial = parameters.get("partial_rotary_factor") or 1
   if kind not in KINDS or partial != 1:

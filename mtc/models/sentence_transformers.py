@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mtc.models.pretrained import read_json
 from mtc.models.tensors import stored, write
+from mtc.models.untrusted import check_links, read_any_json, read_json
 
 # Ours on the left, theirs on the right.
 _POOLINGS = {"mean": "mean", "cls": "cls", "max": "max", "last": "lasttoken"}
@@ -54,9 +54,10 @@ def is_sentence_transformer(directory: str | pathlib.Path) -> bool:
 
 def load_sentence_transformer(directory: str | pathlib.Path) -> SentenceTransformer:
   """Reads the layout; raises ValueError on modules, poolings or activations that this encoder does not have."""
+  check_links(directory)
   try:
     return _load(pathlib.Path(directory))
-  except (AttributeError, KeyError, TypeError) as error:
+  except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError) as error:
     raise ValueError(
       f"{directory}: an entry of its JSON files is missing or of another type than sentence-transformers writes "
       f"({error!r})"
@@ -144,8 +145,8 @@ def save_sentence_transformer(
 def _read_modules(directory: pathlib.Path) -> tuple[list[str], list[pathlib.Path]]:
   path = directory / "modules.json"
   try:
-    modules = [(module["type"], pathlib.Path(module["path"])) for module in json.loads(path.read_text("utf-8"))]
-  except (OSError, ValueError, KeyError, TypeError) as error:
+    modules = [(module["type"], pathlib.Path(module["path"])) for module in read_any_json(path)]
+  except (KeyError, TypeError) as error:
     raise ValueError(f"{path} is not a list of modules with type and path ({error!r})") from error
   for _, folder in modules:
     if folder.is_absolute() or ".." in folder.parts:
@@ -170,7 +171,7 @@ def _read_max_length(directory: pathlib.Path) -> int:
   for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
     path = directory / name
     length = read_json(path).get(key) if path.is_file() else None
-    if length and length < 2**31:  # without a limit, tokenizers say 10 ** 30
+    if length and 1 <= length < 2**31:  # without a limit, tokenizers say 10 ** 30
       return int(length)
   return 0
 
@@ -179,12 +180,17 @@ def _read_prompts(path: pathlib.Path) -> dict[str, str]:
   """The prompts, with those that sentence-transformers takes for queries and documents under our names."""
   settings = read_json(path) if path.is_file() else {}
   prompts = {name: prompt for name, prompt in (settings.get("prompts") or {}).items() if prompt is not None}
-  if not all(isinstance(prompt, str) for prompt in prompts.values()):
+  if not all(_is_text(text) for text in prompts.values()):
     raise ValueError(f"{path} has the prompts {prompts!r}; expected texts")
   default = prompts.get(settings.get("default_prompt_name"), "")
   document = next((prompts[name] for name in ("document", "passage", "corpus") if name in prompts), default)
   prompts |= {"query": prompts.get("query", default), "document": document}
   return {role: prompt for role, prompt in prompts.items() if prompt}
+
+
+def _is_text(value: Any) -> bool:
+  """JSON can hold half a surrogate pair, which no tokenizer takes."""
+  return isinstance(value, str) and value == value.encode("utf-8", "replace").decode()
 
 
 def _join(
@@ -215,15 +221,18 @@ def _read_dense(directory: pathlib.Path) -> tuple[dict[str, np.ndarray], str]:
     if (config.get(key) or "sentence_embedding") != "sentence_embedding":
       raise ValueError(f"{directory} has {key}={config[key]!r}; only 'sentence_embedding' is supported")
   path = directory / "model.safetensors"
-  tensors = {tensor.name: tensor.read() for tensor in stored(path)}
+  tensors = {tensor.name: tensor for tensor in stored(path)}
   shape = (config["out_features"], config["in_features"])
-  kernel, bias = tensors.get("linear.weight"), tensors.get("linear.bias")
-  if bias is None and not config.get("bias", True):
-    bias = np.zeros(shape[0], np.float32)
-  if kernel is None or bias is None or kernel.shape != shape or bias.shape != shape[:1]:
-    found = {name: list(value.shape) for name, value in tensors.items()}
-    raise ValueError(f"{path} has {found}, expected linear.weight {list(shape)} and linear.bias [{shape[0]}]")
-  return {"kernel": np.ascontiguousarray(kernel.T), "bias": bias}, name
+  expected = {"linear.weight": shape, "linear.bias": shape[:1]}
+  if not config.get("bias", True) and "linear.bias" not in tensors:
+    del expected["linear.bias"]
+  for tensor, size in expected.items():
+    # Before anything is read: a shape without an entry may still have 2 ** 62 rows.
+    if tensor not in tensors or not tensors[tensor].floating or tensors[tensor].shape != size or min(size) < 1:
+      found = {name: f"{value.dtype} {list(value.shape)}" for name, value in tensors.items()}
+      raise ValueError(f"{path} has {found}, expected linear.weight {list(shape)} and linear.bias [{shape[0]}], floats")
+  bias = tensors["linear.bias"].read() if "linear.bias" in expected else np.zeros(shape[0], np.float32)
+  return {"kernel": tensors["linear.weight"].read(transposed=True), "bias": bias}, name
 
 
 def _write_json(path: pathlib.Path, content: Any) -> None:

@@ -35,7 +35,11 @@ class Stored:
     return self.dtype in _FLOATS
 
   def read(self, transposed: bool = False) -> np.ndarray:
-    """The tensor in float32, contiguous; beside it, only a few megabytes are held at a time."""
+    """The tensor in float32, contiguous; beside it, only a few megabytes are held at a time.
+
+    Raises:
+      ValueError: a number is NaN, infinite, or past float32.
+    """
     # Not through safetensors, whose memory map keeps what was read in memory while the file is open.
     shape, dtype = self.shape or (1,), np.dtype(_FLOATS[self.dtype])
     value = np.empty(shape[::-1] if transposed else shape, np.float32)
@@ -46,7 +50,10 @@ class Stored:
       file.seek(self.offset)
       for start in range(0, len(rows), step):
         block = rows[start : start + step]
-        block[...] = np.fromfile(file, np.uint8, len(block) * width).view(dtype).reshape(block.shape)
+        with np.errstate(over="ignore"):
+          block[...] = np.fromfile(file, np.uint8, len(block) * width).view(dtype).reshape(block.shape)
+        if not np.isfinite(block).all():
+          raise ValueError(f"{self.name} in {self.file} holds NaN or infinity; take a checkpoint from before")
     return value.reshape(self.shape) if not self.shape else value
 
 
