@@ -1,8 +1,9 @@
 """Does multi-task training transfer? python -m mtc.transfer --config configs/multitask.py --workdir runs/transfer
 
 Trains all tasks together, each alone, and with --leave_one_out all but one, all from one untrained model; evaluates
-each of them on every test; and writes transfer.json and transfer.md. Run it again to go on after an
-interruption. Each run is a workdir of mtc.main under WORKDIR/runs. Exit codes as of mtc.main.
+each of them on every test; and writes transfer.json, and for people transfer.md and transfer.html, a page with plots
+that needs nothing beside it. Run it again to go on after an interruption. Each run is a workdir of mtc.main under
+WORKDIR/runs. Exit codes as of mtc.main.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from absl import app, flags
 from ml_collections import config_flags
 import numpy as np
 
-from mtc import balancing, cli, data, evaluate, export, loop, records, train, transfer_report
+from mtc import balancing, cli, data, evaluate, export, loop, pages, records, train, transfer_report
 from mtc.config import Experiment, to_dict
 from mtc.embed import Embedder, load
 from mtc.evaluators import Measured
@@ -32,7 +33,7 @@ from mtc.losses import Matryoshka
 from mtc.transfer_report import START, TOGETHER
 
 _BUDGETS = {"examples": ("examples",), "steps": ("steps",), "both": ("examples", "steps")}
-_WRITTEN = ("transfer.json", "transfer.md")
+_WRITTEN = ("transfer.json", "transfer.md", "transfer.html")
 
 
 @dataclass
@@ -228,6 +229,7 @@ class _Report:
       found = self._found(chosen, tuning)
       text = transfer_report.markdown(found)
       (self.workdir / "transfer.md").write_text(text, encoding="utf-8")
+      (self.workdir / "transfer.html").write_text(pages.transfer(found), encoding="utf-8")
       records.write_json(self.workdir / "transfer.json", found)  # last: with it the report is finished
     print(f"\n{text}")
     return _already_done(self.workdir, "the report is finished")
@@ -426,19 +428,19 @@ def _cost(folder: Path) -> dict[str, float]:
 
 
 def _diagnoses(folder: Path) -> dict[str, Any]:
-  """The curves of gradients and geometry of a run; {} for what was not logged."""
+  """The curves of gradients and geometry of a run; {} for what was not logged, null at steps without the task."""
   found: dict[str, Any] = {"gradients": {}, "geometry": {}}
-  for row in _lines(folder):
-    for group in found:
-      room = "gradient/" if group == "gradients" else "geometry/"
-      if own := {name.removeprefix(room): value for name, value in row.items() if name.startswith(room)}:
-        found[group].setdefault("steps", []).append(row["step"])
-      for name, value in own.items():
-        first, _, rest = name.partition("/")
-        if group == "gradients":
-          found[group].setdefault(first, {}).setdefault(rest, []).append(value)
-        else:
-          found[group].setdefault(f"{rest}/{first}" if rest else first, []).append(value)
+  for group, room in (("gradients", "gradient/"), ("geometry", "geometry/")):
+    rows = [row for row in _lines(folder) if any(name.startswith(room) for name in row)]
+    if rows:
+      found[group]["steps"] = [row["step"] for row in rows]
+    for whole in sorted({name for row in rows for name in row if name.startswith(room)}):
+      first, _, rest = whole.removeprefix(room).partition("/")
+      values = [row.get(whole) for row in rows]
+      if group == "gradients":
+        found[group].setdefault(first, {})[rest] = values
+      else:
+        found[group][f"{rest}/{first}" if rest else first] = values
   return found
 
 

@@ -15,7 +15,7 @@ ORDER = (
   {"config"},
   {"step", "checkpoint", "records", "cli"},
   {"embed", "loop", "diagnose", "api"},
-  {"contenders"},
+  {"contenders", "pages"},
   {"export", "evaluate", "mine", "card", "start", "mteb_encoder", "__init__"},
   {"train", "transfer_report"},
   {"main", "transfer", "pretrain"},

@@ -112,6 +112,15 @@ def test_it_says_what_it_trained_and_measured(whole):
   assert {(row["language"], row["seen"]) for row in report["languages"]} == {("de", True), ("en", True)}
   assert "| search_tweets | mrr@10 | 40 |" in (whole / "transfer.md").read_text()
   assert "cosine" in report["gradients"] and "effective_rank" in report["geometry"]
+  assert "Why: the tasks&#x27; gradients" in (whole / "transfer.html").read_text()
+
+
+def test_what_was_logged_at_some_steps_only(tmp_path):
+  """With one task a step, each step knows the norm of its task only."""
+  lines = [{"step": 1, "gradient/norm/a": 2.0}, {"step": 2, "loss": 1.0}, {"step": 3, "gradient/norm/b": 3.0}]
+  (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+  gradients = {"steps": [1, 3], "norm": {"a": [2.0, None], "b": [None, 3.0]}}
+  assert transfer._diagnoses(tmp_path) == {"gradients": gradients, "geometry": {}}
 
 
 def test_its_scores_are_those_of_the_exports(experiment, whole):
