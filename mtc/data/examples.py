@@ -5,7 +5,10 @@ from collections.abc import Iterator
 import dataclasses
 from typing import Any, ClassVar, Protocol, TypedDict
 
-from mtc.data.sources import BadRow, Row, Rows, stop
+from mtc.data.sources import BadRow, Row, Rows, check_characters, got, language_of, stop, there
+
+_MOST = 256  # labels, or negatives, of a row
+_LARGEST = 1e30  # grade
 
 
 class Example(TypedDict):
@@ -56,18 +59,21 @@ class Pairs:
     if isinstance(negatives, str):
       negatives = [negatives]
     if not isinstance(negatives, list | tuple | None):
-      raise BadRow(place, f"field {self.negatives!r} is not a list of strings", _got(negatives))
-    chosen = [_checked_text(place, self.negatives, text) for text in negatives or ()]
+      raise BadRow(place, f"field {self.negatives!r} is not a list of strings", got(negatives))
+    negatives = (negatives or ())[: self.max_negatives or None]
+    _check_count(place, self.negatives, negatives)
     grade = row.get("score")
+    if isinstance(grade, int | float) and not abs(grade) < _LARGEST:  # true for NaN
+      raise BadRow(place, "field 'score' is not a finite number", got(grade))
     return Example(
       anchor=_text(place, row, self.anchor),
       positive=_text(place, row, self.positive),
-      negatives=chosen[: self.max_negatives or None],
+      negatives=[_checked_text(place, self.negatives, text) for text in negatives],
       score=float(grade) if isinstance(grade, int | float) else None,
       labels=[],
       anchor_id=_identity(place, row, "anchor_id"),
       positive_id=_identity(place, row, "positive_id"),
-      language=_language(row),
+      language=language_of(place, row),
     )
 
 
@@ -88,7 +94,7 @@ class SameLabel:
       text=_text(place, row, self.text),
       labels=_labels(place, row, self.labels),
       identity=_identity(place, row, "id"),
-      language=_language(row),
+      language=language_of(place, row),
     )
 
 
@@ -127,7 +133,7 @@ class Crops:
       labels=[],
       anchor_id="",
       positive_id="",
-      language=_language(row),
+      language=language_of(place, row),
     )
 
 
@@ -148,9 +154,9 @@ class Scored:
       raise ValueError(f"range={self.range!r} of Scored is empty; the lower bound comes first, as in (0.0, 5.0)")
     score = _field(place, row, self.score)
     if isinstance(score, bool) or not isinstance(score, int | float):
-      raise BadRow(place, f"field {self.score!r} is not a number", _got(score))
+      raise BadRow(place, f"field {self.score!r} is not a number", got(score))
     if not low <= score <= high:  # true for NaN
-      raise BadRow(place, f"field {self.score!r} is outside {low}..{high}", f"{_got(score)}; Scored(range=...) sets it")
+      raise BadRow(place, f"field {self.score!r} is outside {low}..{high}", f"{got(score)}; Scored(range=...) sets it")
     return Example(
       anchor=_text(place, row, self.a),
       positive=_text(place, row, self.b),
@@ -159,7 +165,7 @@ class Scored:
       labels=[],
       anchor_id="",
       positive_id="",
-      language=_language(row),
+      language=language_of(place, row),
     )
 
 
@@ -176,7 +182,7 @@ class Translations:
   def parse(self, place: str, row: Row) -> Example:
     identity = _identity(place, row, self.id)
     if not identity:
-      raise BadRow(place, f"field {self.id!r} is missing", _there(row))
+      raise BadRow(place, f"field {self.id!r} is missing", there(row))
     return _grouped(
       text=_text(place, row, self.text),
       labels=[identity],
@@ -229,7 +235,7 @@ def _grouped(text: str, labels: list[str], identity: str, language: str) -> Exam
 
 def _field(place: str, row: Row, name: str) -> Any:
   if row.get(name) is None:
-    raise BadRow(place, f"field {name!r} is missing", _there(row))
+    raise BadRow(place, f"field {name!r} is missing", there(row))
   return row[name]
 
 
@@ -239,21 +245,17 @@ def _text(place: str, row: Row, name: str) -> str:
 
 def _checked_text(place: str, name: str, text: Any) -> str:
   if not isinstance(text, str):
-    raise BadRow(place, f"field {name!r} is not a string", _got(text))
+    raise BadRow(place, f"field {name!r} is not a string", got(text))
   if not text.strip():
     raise BadRow(place, f"field {name!r} is empty")
-  if "\0" in text:
-    raise BadRow(place, f"field {name!r} has a NUL character", f"character {text.index(chr(0)) + 1}")
-  try:
-    text.encode()
-  except UnicodeEncodeError as error:
-    raise BadRow(place, f"field {name!r} has half a surrogate pair", f"character {error.start + 1}") from error
+  check_characters(place, name, text)
   return text
 
 
 def _labels(place: str, row: Row, name: str) -> list[str]:
   value = _field(place, row, name)
   labels = []
+  _check_count(place, name, value)
   for label in value if isinstance(value, list | tuple) else [value]:
     if isinstance(label, int) and not isinstance(label, bool):
       label = str(label)
@@ -263,24 +265,17 @@ def _labels(place: str, row: Row, name: str) -> list[str]:
   return list(dict.fromkeys(labels))
 
 
+def _check_count(place: str, name: str, values: Any) -> None:
+  """Every example gets as much room on disk as the one with the most."""
+  if isinstance(values, list | tuple) and len(values) > _MOST:
+    raise BadRow(place, f"field {name!r} has more than {_MOST} entries", f"{len(values)} of them")
+
+
 def _identity(place: str, row: Row, name: str) -> str:
   value = row.get(name)
   if value is None:
     return ""
   if isinstance(value, bool) or not isinstance(value, str | int):
-    raise BadRow(place, f"field {name!r} is not a string or a whole number", _got(value))
+    raise BadRow(place, f"field {name!r} is not a string or a whole number", got(value))
+  check_characters(place, name, str(value))
   return str(value)
-
-
-def _language(row: Row) -> str:
-  language = row.get("language")
-  return language if isinstance(language, str) else ""
-
-
-def _got(value: Any) -> str:
-  shown = repr(value)
-  return f"got {shown if len(shown) <= 60 else shown[:57] + '...'}"
-
-
-def _there(row: Row) -> str:
-  return f"the row has {', '.join(map(str, row)) or 'no field'}"

@@ -9,6 +9,7 @@ import re
 from typing import BinaryIO, cast
 import zlib
 
+_LONGEST = 2**25  # bytes of a line: a gzip file of a few kilobytes may unpack to one that fills the memory
 _SHARD = re.compile(r"-\d+-of-\d+$")
 
 
@@ -69,13 +70,26 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
-  """Yields (line number from 1, offset in the unpacked file, line) of the lines that are not blank."""
+  """Yields (line number from 1, offset in the unpacked file, line) of the lines that are not blank.
+
+  Raises:
+    ValueError: a line is longer than any row, or the file is not whole.
+  """
+  for number, offset, line in all_lines(path):
+    if line.strip():
+      yield number, offset, line
+
+
+def all_lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
+  """`lines` with the blank ones."""
   offset = number = 0
   with open_file(path) as file:
     try:
-      for number, line in enumerate(file, 1):
-        if line.strip():
-          yield number, offset, line
+      while line := file.readline(_LONGEST + 1):
+        number += 1
+        if len(line) > _LONGEST:
+          raise ValueError(f"{path}:{number}: a line of more than {_LONGEST:,} bytes; is it a file of lines?")
+        yield number, offset, line
         offset += len(line)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
       raise ValueError(f"{path}: not a whole gzip file after line {number} ({error}); copy it again") from error

@@ -8,6 +8,7 @@ import json
 import math
 from pathlib import Path
 import re
+import reprlib
 import shutil
 import tempfile
 from typing import Any, BinaryIO, Protocol, cast
@@ -100,19 +101,19 @@ class Parquet:
     return splits(self.path, self.files, _PARQUET)
 
   def rows(self, split: str, on_bad: Callable[[BadRow], None] = stop) -> Iterator[tuple[str, Row]]:
-    from pyarrow import parquet
+    from pyarrow import ArrowException, parquet
 
     for file in split_files(self.path, self.files, split, _PARQUET):
       number = 0
       try:
         with parquet.ParquetFile(file) as table:
-          for batch in table.iter_batches(batch_size=1024):
+          for batch in table.iter_batches(batch_size=_ROWS):
             for row in batch.to_pylist():
               number += 1
               yield f"{file}:{number}", row
       except BadRow:
         raise  # thrown in by the reader of the rows
-      except (OSError, ValueError) as error:
+      except (OSError, ValueError, ArithmeticError, LookupError, TypeError, ArrowException) as error:
         raise ValueError(f"{file}: not a readable Parquet file after row {number} ({error}); write it again") from error
 
   def fingerprint(self, split: str) -> str:
@@ -340,6 +341,7 @@ class Folder:
     )
 
 
+_ROWS = 256  # of a Parquet file at a time: a dictionary makes rows of a megabyte from nothing
 _JSONL = (".jsonl", ".jsonl.gz")
 _PARQUET = (".parquet",)
 _TEXT = (".txt", ".txt.gz")
@@ -370,14 +372,15 @@ def _parse(place: str, line: bytes) -> Row:
 def _document(place: str, row: Row) -> Row:
   identity, title, text = row.get("_id"), row.get("title") or "", row.get("text")
   if isinstance(identity, bool) or not isinstance(identity, str | int) or identity == "":
-    raise BadRow(place, "field '_id' is missing or not a string", f"got {identity!r}")
+    raise BadRow(place, "field '_id' is missing or not a string", got(identity))
   if not isinstance(text, str) or not isinstance(title, str):
-    raise BadRow(place, "field 'text' is missing or not a string", f"the row has {', '.join(row)}")
-  language = row.get("language")
+    raise BadRow(place, "field 'text' is missing or not a string", there(row))
   text = f"{title} {text}".strip()
   if not text:
     raise BadRow(place, "field 'text' is empty")
-  return {"id": str(identity), "text": text, "language": language if isinstance(language, str) else ""}
+  for name, value in ("_id", str(identity)), ("text", text):
+    check_characters(place, name, value)
+  return {"id": str(identity), "text": text, "language": language_of(place, row)}
 
 
 def _judgement(place: str, number: int, line: bytes) -> tuple[str, str, float] | None:
@@ -397,6 +400,43 @@ def _judgement(place: str, number: int, line: bytes) -> tuple[str, str, float] |
   if not math.isfinite(grade):
     raise BadRow(place, "the grade is not a number", repr(cells[2]))
   return (cells[0].strip(), cells[1].strip(), grade) if grade > 0 else None
+
+
+def check_characters(place: str, name: str, text: str) -> None:
+  """Raises BadRow for what JSON can hold and no text does: NUL, and half a surrogate pair."""
+  if "\0" in text:
+    raise BadRow(place, f"field {name!r} has a NUL character", f"character {text.index(chr(0)) + 1}")
+  try:
+    text.encode()
+  except UnicodeEncodeError as error:
+    raise BadRow(place, f"field {name!r} has half a surrogate pair", f"character {error.start + 1}") from error
+
+
+def language_of(place: str, row: Row) -> str:
+  """The row's language; "" = it says none. Scores are reported by it, so it must be a name."""
+  language = row.get("language")
+  if not isinstance(language, str):
+    return ""
+  if len(language) > _LANGUAGE or not language.isprintable():  # half a surrogate pair is not printable either
+    raise BadRow(place, "field 'language' is no name of a language", got(language))
+  return language
+
+
+def got(value: Any) -> str:
+  """What a message shows of a value, however large or deep it is."""
+  shown = _SHOWN.repr(value)
+  return f"got {shown if len(shown) <= 60 else shown[:57] + '...'}"
+
+
+def there(row: Row) -> str:
+  """What a message shows of a row's fields."""
+  names = ", ".join(str(name)[:40] for name in list(row)[:20])
+  return f"the row has {names or 'no field'}{' ...' if len(row) > 20 else ''}"
+
+
+_LANGUAGE = 64  # characters
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 100
 
 
 class _ById:

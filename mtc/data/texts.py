@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from mtc.data.sources import Jsonl, Parquet
+from mtc.data.files import all_lines
+from mtc.data.sources import Jsonl, Parquet, there
 
 
 def read_texts(path: Path, field_name: str) -> Iterator[str]:
@@ -16,11 +17,11 @@ def read_texts(path: Path, field_name: str) -> Iterator[str]:
     raise FileNotFoundError(f"{path} is not a file")
   files = {"all": path.name}
   if path.suffix == ".txt":
-    try:
-      with open(path, encoding="utf-8") as lines:
-        yield from (line.rstrip("\r\n") for line in lines)
-    except UnicodeDecodeError as error:
-      raise ValueError(f"{path} is not UTF-8 ({error}); convert it") from error
+    for number, _, line in all_lines(path):
+      try:
+        yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+      except UnicodeDecodeError as error:
+        raise ValueError(f"{path}:{number} is not UTF-8 ({error}); convert it") from error
     return
   if path.suffix == ".parquet":
     source = Parquet(str(path.parent), files)
@@ -31,9 +32,7 @@ def read_texts(path: Path, field_name: str) -> Iterator[str]:
   for place, row in source.rows("all"):
     text = row.get(field_name)
     if not isinstance(text, str):
-      raise ValueError(
-        f"{place}: no text in field {field_name!r}; the row has {', '.join(map(repr, row)) or 'no field'}; see --field"
-      )
+      raise ValueError(f"{place}: no text in field {field_name!r}; {there(row)}; see --field")
     try:
       text.encode()
     except UnicodeEncodeError as error:  # JSON can hold it, and no tokenizer takes it

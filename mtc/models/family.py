@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from flax import linen as nn
 import jax
@@ -122,7 +122,7 @@ def key_table(modules: Mapping[str, str], layers: int, biased: Callable[[str], b
   return table
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[int | float]:
   """Whether a value of a JSON file is a number that float32 can hold; there, true and NaN are none."""
   if isinstance(value, bool) or not isinstance(value, int | float):
     return False

@@ -93,7 +93,7 @@ def load_adapter(
     if settings.get(name) not in plain:
       raise ValueError(f"{directory / _CONFIG} has {name}={settings.get(name)!r}; only plain LoRA is supported")
   rank, alpha = settings.get("r"), settings.get("lora_alpha")
-  if not is_number(rank) or not is_number(alpha) or not isinstance(rank, int) or min(rank, alpha) <= 0:
+  if not is_number(rank) or not isinstance(rank, int) or not is_number(alpha) or min(rank, alpha) <= 0:
     raise ValueError(f"{directory / _CONFIG} has r={rank!r} and lora_alpha={alpha!r}; both must be positive")
   dropout, theirs = settings.get("lora_dropout", 0.0), settings.get("base_model_name_or_path") or ""
   if not is_number(dropout) or not 0 <= dropout < 1 or not isinstance(theirs, str):

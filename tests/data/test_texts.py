@@ -8,9 +8,9 @@ from mtc.data import read_texts
 @pytest.mark.parametrize(
   ("name", "content", "message"),
   [
-    ("posts.txt", b"a\n\xff\n", r"posts\.txt is not UTF-8"),
+    ("posts.txt", b"a\n\xff\n", r"posts\.txt:2 is not UTF-8"),
     ("posts.jsonl", b'{"text": "a"}\n{"text": "\\ud83d"}\n', r"posts\.jsonl:2: field 'text' has half a surrogate pair"),
-    ("posts.jsonl", b'{"text": 3}\n', r"posts\.jsonl:1: no text in field 'text'; the row has 'text'"),
+    ("posts.jsonl", b'{"text": 3}\n', r"posts\.jsonl:1: no text in field 'text'; the row has text"),
     ("posts.csv", b"a\n", r"posts\.csv is of an unknown kind"),
   ],
 )
