@@ -24,6 +24,7 @@ from mtc.step import embed as embed_tokens
 from mtc.types import PyTree, Tokens
 
 BLOCK = 2**15  # texts that are sorted by length, packed and written together
+_LETTERS = 2**27  # of them together, or fewer of them
 _TOKENS = 2**14  # of a grid that one device encodes at a time
 _SHORT = 128  # length of the rows for texts that fit into them; longer texts get rows for the longest
 _SLOT = 8  # tokens of a row for each text that it may hold: shorter texts leave some of it empty
@@ -263,14 +264,10 @@ def embed_file(
 
 
 def _blocks(texts: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
-  start, block = 0, []
-  for text in texts:
-    block.append(text)
-    if len(block) == BLOCK:
-      yield start, block
-      start, block = start + BLOCK, []
-  if block:
+  start = 0
+  for block in data.batches(texts, BLOCK, _LETTERS):
     yield start, block
+    start += len(block)
 
 
 def _resume(partial: Path, progress: Path, stamp: Mapping[str, Any]) -> int:

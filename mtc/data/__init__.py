@@ -1,6 +1,7 @@
 """From rows on disk to the steps of a run: sources, kinds of task, tokens, sampling, packing, the input pipeline."""
 
 from mtc.data import tokenizer
+from mtc.data.batches import batches
 from mtc.data.cache import user_cache
 from mtc.data.examples import Crops, Example, Kind, Pairs, SameLabel, Scored, Translations, read
 from mtc.data.leakage import HeldOut, Leaks, find_leaks, leakage_table
@@ -42,6 +43,7 @@ __all__ = [
   "Tfds",
   "Translations",
   "Vectors",
+  "batches",
   "best_fit",
   "find_leaks",
   "leakage_table",

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import dataclasses
 import functools
 import hashlib
-import itertools
 import json
 from pathlib import Path
 import unicodedata
@@ -13,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mtc.data import cache
+from mtc.data.batches import batches
 from mtc.data.examples import Example, Kind, read
 from mtc.data.sources import Rows
 
@@ -21,6 +21,7 @@ SHINGLE = 5  # characters in a row
 _BANDS, _DEPTH = 16, 5  # texts that agree in the 5 minima of one of 16 bands are compared: 99.8 % of those at 0.8
 _LIKELY = 0.6  # of all minima must agree: 4 standard deviations less than at 0.8
 _BLOCK = 4096  # examples at a time
+_LETTERS = 2**23  # that are hashed at a time: each takes 16 bytes or so
 _SHOWN = 3
 _FORMAT = 1  # raise it whenever the same texts would give other leaks
 
@@ -72,7 +73,7 @@ class HeldOut:
     near: dict[int, str] = {}  # test -> the training text
     leaking: set[int] = set()
     count = 0
-    for block in _blocks(examples):
+    for block in batches(examples, _BLOCK, _LETTERS, _letters):
       rows: dict[str, list[int]] = {}  # normal form -> examples of the block
       written: dict[str, str] = {}
       for row, example in enumerate(block, count):
@@ -103,7 +104,7 @@ class HeldOut:
   @functools.cached_property
   def _bands(self) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
     """The minima of the tests, u32[tests, bands * depth]; and of each band its hashes, sorted, with their tests."""
-    minima = np.concatenate([_minima(block) for block in _blocks(self._index)])
+    minima = _minima(list(self._index))
     hashes = _hash_bands(minima)
     orders = np.argsort(hashes, axis=0, kind="stable")
     return minima, [(hashes[order, band], order) for band, order in enumerate(orders.T)]
@@ -182,10 +183,8 @@ def _normal(text: str) -> str:
   return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def _blocks(items: Iterable) -> Iterator[list]:
-  iterator = iter(items)
-  while block := list(itertools.islice(iterator, _BLOCK)):
-    yield block
+def _letters(example: Example) -> int:
+  return len(example["anchor"]) + len(example["positive"] or "") + sum(map(len, example["negatives"]))
 
 
 def _both(place: np.ndarray, test: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -195,6 +194,10 @@ def _both(place: np.ndarray, test: np.ndarray) -> Iterator[tuple[np.ndarray, np.
 
 def _minima(normals: Sequence[str]) -> np.ndarray:
   """The least value of each of the hash functions over the shingles of each text, u32[texts, bands * depth]."""
+  return np.concatenate([_minima_of(batch) for batch in batches(normals, _BLOCK, _LETTERS)])
+
+
+def _minima_of(normals: Sequence[str]) -> np.ndarray:
   letters = [np.frombuffer(text.ljust(SHINGLE, "\0").encode("utf-32-le", "surrogatepass"), "<u4") for text in normals]
   flat, lengths = np.concatenate(letters).astype(np.uint64), np.array([len(own) for own in letters])
   hashes = np.zeros(len(flat) - SHINGLE + 1, np.uint64)

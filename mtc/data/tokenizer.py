@@ -13,6 +13,7 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from mtc.data import network
+from mtc.data.batches import batches
 
 # The names that the families of encoders give to the same five tokens.
 _SPECIAL = {
@@ -213,19 +214,6 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> tuple
         cut += 1
       ids.append(row)
   return ids, cut
-
-
-def batches(texts: Iterable[str], most: int, letters: int) -> Iterator[list[str]]:
-  """The texts in lists of at most `most`; where they have more `letters` together, of fewer, but at least one."""
-  batch, held = [], 0
-  for text in texts:
-    if batch and (len(batch) == most or held + len(text) > letters):
-      yield batch
-      batch, held = [], 0
-    batch.append(text)
-    held += len(text)
-  if batch:
-    yield batch
 
 
 def _lines(words: Counter[str]) -> Iterable[str]:

@@ -20,7 +20,8 @@ from mtc.data.sources import Rows
 from mtc.data.teacher import Teacher
 
 _FORMAT = 1  # raise it whenever the same input would give other files
-_BLOCK = 8192  # texts tokenised at a time: the most that is held as text
+_BLOCK = 8192  # texts tokenised at a time: the most that is held as text,
+_LETTERS = 2**25  # or fewer, where they are long
 _ARRAYS = tuple(name for name in Prepared._fields if name not in ("report", "teacher"))
 
 
@@ -94,7 +95,7 @@ def prepare(
           skipped["a test has its text"] += 1
           continue
         writer.add(example)
-        if len(writer.waiting) >= _BLOCK:
+        if len(writer.waiting) >= _BLOCK or writer.letters >= _LETTERS:
           bar.update(writer.tokenize(file))
       bar.update(writer.tokenize(file))
       _write_header(file, writer.offsets[-1])
@@ -120,6 +121,7 @@ class _Writer:
     self.directory, self.tokenizer, self.max_length, self.kind = directory, tokenizer, max_length, kind
     self.prompts = {role: (prompts.get(role, ""), _hash("prompt", prompts.get(role, ""))) for role in _ROLES}
     self.waiting: list[str] = []  # texts with prompts that have an index and no tokens yet
+    self.letters = 0  # of these
     self.index: dict[int, int] = {}  # hash of prompt and text -> index of the text
     self.label_index: dict[int, int] = {}
     self.text_keys, self.label_keys = array("i"), array("i")
@@ -155,6 +157,7 @@ class _Writer:
     file.write(np.fromiter((token for row in ids for token in row), np.int32, int(lengths.sum())).tobytes())
     self.truncated += cut
     self.waiting.clear()
+    self.letters = 0
     return len(ids)
 
   def finish(self, name: str, skipped: Counter[str], what: dict[str, Any]) -> None:
@@ -205,7 +208,7 @@ class _Writer:
     }
     sizes = {file.name: file.stat().st_size for file in sorted(self.directory.glob("*.npy"))}
     about = {"report": report, "sizes": sizes, "made_of": what}
-    (self.directory / "about.json").write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+    (self.directory / "about.json").write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
   def _text(self, role: str, text: str) -> int:
     prompt, salt = self.prompts[role]
@@ -214,6 +217,7 @@ class _Writer:
     if index == len(self.text_keys):
       self.text_keys.append(_key(hashed))
       self.waiting.append(prompt + text)
+      self.letters += len(text)
       if self.teacher is not None:
         self.teacher_rows.append(self.teacher.row(text))
     return index
@@ -232,7 +236,7 @@ _ROLES = ("anchor", "positive")
 def _open(directory: Path) -> Prepared | None:
   """The arrays of a directory, or None if there is none or it is damaged: files missing, cut or of other sizes."""
   try:
-    about = json.loads((directory / "about.json").read_text())
+    about = json.loads((directory / "about.json").read_text("utf-8"))
     if any((directory / name).stat().st_size != size for name, size in about["sizes"].items()):
       return None
     loaded: dict[str, Any] = {
