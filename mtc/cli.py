@@ -14,6 +14,7 @@ from mtc.config import Experiment, Run
 
 R = TypeVar("R", bound=Run)
 MISTAKE = 2  # the exit code for wrong arguments, configuration or data
+_LONGEST = 4000  # letters of a message
 
 
 @contextlib.contextmanager
@@ -24,8 +25,14 @@ def mistakes() -> Iterator[None]:
   except (ValueError, OSError) as error:
     if os.environ.get("MTC_TRACEBACK"):
       raise
-    print(f"error: {error}\n(MTC_TRACEBACK=1 shows where)", file=sys.stderr)
+    print(f"error: {_shown(str(error))}\n(MTC_TRACEBACK=1 shows where)", file=sys.stderr)
     raise SystemExit(MISTAKE) from None
+
+
+def _shown(message: str) -> str:
+  """Without the letters that steer a terminal, for a message may quote a stranger's file, and not by the page."""
+  clean = "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in message)
+  return clean if len(clean) <= _LONGEST else f"{clean[:_LONGEST]} ... ({len(clean) - _LONGEST:,} more letters)"
 
 
 def parse_flags(argv: list[str]) -> list[str]:

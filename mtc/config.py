@@ -1,6 +1,7 @@
 """An experiment, whole: plain dataclasses, so that an editor finds each field and the command line overrides it."""
 
 from dataclasses import dataclass, field, fields, is_dataclass
+import math
 from typing import Any
 
 from mtc import data, evaluators, losses
@@ -81,6 +82,7 @@ class Run:
 
   def validate(self) -> None:
     """Raises ValueError for the first field that cannot be right, with its value and what to use instead."""
+    _check_numbers("", self)
     at_least(self, 1, "steps", "log_every", "checkpoint_every")
     at_least(self, 0, "stop_after", "seed", "nonfinite_limit")
     for name, known in {
@@ -213,6 +215,23 @@ def at_least(settings: Any, least: int, *names: str) -> None:
     if getattr(settings, name) < least:
       wrong = {0: "negative", 1: "not positive"}.get(least, f"below {least}")
       raise ValueError(f"{name}={getattr(settings, name)} is {wrong}; use {least} or more")
+
+
+def _check_numbers(name: str, value: Any) -> None:
+  """Raises ValueError for a number that is NaN or infinite, or past the 32 bits of a step; wherever it stands."""
+  if isinstance(value, data.InMemory):
+    return  # rows, which are checked when they are read
+  if is_dataclass(value):
+    value = {f.name: getattr(value, f.name) for f in fields(value)}
+  elif isinstance(value, (list, tuple)):
+    value = dict(enumerate(value))
+  if isinstance(value, dict):
+    for key, part in value.items():
+      _check_numbers(f"{name}.{key}" if name else str(key), part)
+  elif isinstance(value, int) and abs(value) > 2**31 - 1:
+    raise ValueError(f"{name} is a number of {value.bit_length()} bits; use one up to {2**31 - 1:,}")
+  elif isinstance(value, float) and not math.isfinite(value):
+    raise ValueError(f"{name}={value} is not a finite number; use one that is")
 
 
 def to_dict(value: Any) -> Any:
