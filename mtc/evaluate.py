@@ -5,13 +5,14 @@ Any number of them side by side, the first of which the others are compared with
   python -m mtc.evaluate --config CONFIG --compare a=DIR b=vectors.npy tfidf bm25 st=DIR c=api=URL#MODEL
 
 mtc/contenders.py says what each can be. The texts to embed with another tool are written by --list_texts=FILE.jsonl;
-then --texts=FILE.jsonl has the texts of the .npy, row by row.
+then --texts=FILE.jsonl has the texts of the .npy, row by row. --report=FILE.html shows nearest neighbours and maps.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import functools
 import json
+import os
 from pathlib import Path
 import sys
 import time
@@ -19,9 +20,8 @@ from typing import get_type_hints
 
 from absl import app, flags
 from ml_collections import config_flags
-import numpy as np
 
-from mtc import cli, contenders, data, records
+from mtc import cli, contenders, data, pages, records
 from mtc.api import Api
 from mtc.config import Evaluation, Experiment
 from mtc.contenders import Contender, Cost, documents
@@ -36,6 +36,8 @@ from mtc.evaluators import (
   TextEncoder,
   TfIdf,
   differences,
+  nearest,
+  plane,
 )
 
 Tables = dict[str, Table]
@@ -236,18 +238,26 @@ def comparison(this: str, base: str, found: Mapping[str, Difference]) -> str:
   return "\n".join(lines)
 
 
+def write_page(path: Path, contender: Contender, tables: Tables, evaluations: Mapping[str, Evaluation]) -> None:
+  """The page of nearest neighbours and maps of one contender; it encodes once more what it shows."""
+  shown = {}
+  for name, table in tables.items():
+    if encode := contender.encoder(table):
+      about = f"{type(evaluations[name].evaluator).__name__} on the split {evaluations[name].test}"
+      shown[name] = pages.Shown(about, nearest(encode, table, pages.ASKED, pages.NEIGHBOURS), plane(encode, table))
+  path.write_text(pages.neighbours(contender.name, shown), encoding="utf-8")
+  print(f"{path}: examples of nearest neighbours and maps of {contender.name}")
+
+
 def neighbours(encode: TextEncoder, tables: Tables, count: int, k: int = 3) -> str:
   """A few posts of the first labelled table, each with those nearest to it."""
-  texts = next((list(dict.fromkeys(t.texts))[:2000] for t in tables.values() if isinstance(t, Labelled)), [])
-  if not count or len(texts) <= k:
+  table = next((table for table in tables.values() if isinstance(table, Labelled)), None)
+  if not count or not table:
     return ""
-  vectors = np.asarray(encode(texts))
   lines = []
-  for i in np.linspace(0, len(texts) - 1, count + 2).astype(int)[1:-1]:
-    similarity = vectors @ vectors[i]
-    similarity[i] = -np.inf
-    lines.append(_shown(texts[i]))
-    lines += [f"  {similarity[j]:.2f}  {_shown(texts[j])}" for j in np.argsort(-similarity)[:k]]
+  for asked, near in nearest(encode, table, count, k, most=2000).asked:
+    lines.append(_shown(asked.text))
+    lines += [f"  {one.cosine:.2f}  {_shown(one.of.text)}" for one in near]
   return "\n".join(lines)
 
 
@@ -335,15 +345,29 @@ def _main(argv: Sequence[str]) -> None:
     if f.list_texts:
       _list_texts(Path(f.list_texts), tables, experiment.evaluations)
       return
-    if f.output and not Path(f.output).absolute().parent.is_dir():
-      raise ValueError(f"--output {f.output}: {Path(f.output).parent} is not a directory")
+    for flag, path in (("output", f.output), ("report", f.report)):
+      if path:
+        _check_writable(flag, Path(path))
     compared = [*f.compare, *argv[1:]]
-    found = side_by_side(_opened(f, compared), tables, experiment.evaluations, paired=bool(compared))
+    opened = _opened(f, compared)
+    found = side_by_side(opened, tables, experiment.evaluations, paired=bool(compared))
     if f.output:
       records.write_json(Path(f.output), _written(found) | ({} if compared else {"scores": found.scores[found.last]}))
+    if f.report:
+      write_page(Path(f.report), opened[-1], tables, experiment.evaluations)
   for name, changes in found.differences.items():
     print(comparison(name, found.baseline, changes) + "\n")
   print(report(found.scores, found.costs))
+
+
+def _check_writable(flag: str, path: Path) -> None:
+  """Raises ValueError where a file cannot be written, before the work that fills it."""
+  if path.is_dir():
+    raise ValueError(f"--{flag} {path} is a directory; name a file")
+  if not path.absolute().parent.is_dir():
+    raise ValueError(f"--{flag} {path}: {path.parent} is not a directory")
+  if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+    raise ValueError(f"--{flag} {path} cannot be written; name another file")
 
 
 def _opened(f: flags.FlagValues, compared: Sequence[str]) -> list[Contender]:
@@ -386,6 +410,7 @@ if __name__ == "__main__":
   )
   flags.DEFINE_string("list_texts", "", "Only write the texts that would be embedded to this JSONL file.")
   flags.DEFINE_string("output", "", "A JSON file for scores, differences and costs.")
+  flags.DEFINE_string("report", "", "A page, FILE.html, with nearest neighbours and maps of the model, or of the last.")
   flags.DEFINE_string("api_key_variable", "OPENAI_API_KEY", "The environment variable with the key of api=.")
   flags.DEFINE_float("api_requests_per_second", 5.0, "That api= may send at most.", lower_bound=1e-3)
   flags.DEFINE_string("api_cache", "", "An SQLite file that keeps the vectors of api=; else in the user's cache.")

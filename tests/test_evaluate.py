@@ -204,8 +204,11 @@ def test_contenders_from_the_command_line(experiment, make_embedder, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     return done, json.loads((tmp_path / "o.json").read_text()) if done.returncode == 0 else {}
 
-  done, written = run("--compare", models[0], models[1], "words=tfidf", "bm25")
+  page = tmp_path / "page.html"
+  done, written = run("--report", page, "--compare", models[0], models[1], "words=tfidf", "bm25")
   assert done.returncode == 0, done.stderr
+  shown = page.read_text("utf-8")
+  assert "<h2>search</h2>" in shown and "<h2>hashtag</h2>" not in shown, "the last contender's, which is BM25"
   assert list(written["contenders"]) == ["base", "this", "words", "bm25"] and written["baseline"] == "base"
   entry = written["differences"]["this"]["hashtag/map"]
   assert entry.keys() == {"base", "this", "low", "high", "rows", "p", "verdict"}
@@ -218,7 +221,8 @@ def test_contenders_from_the_command_line(experiment, make_embedder, tmp_path):
   table = done.stdout[done.stdout.rindex("hashtag/map") :].splitlines()
   assert table[0].split()[-1] == "-" and ["ms per text" in line for line in table].count(True) == 1
 
-  done, alone = run("--model", models[1])
+  done, alone = run("--model", models[1], "--report", page)
+  assert "<h2>hashtag</h2>" in page.read_text("utf-8")
   assert list(alone["contenders"]) == ["tfidf", "this"] and "differences" not in alone
   assert alone["scores"] == alone["contenders"]["this"]["scores"] == written["contenders"]["this"]["scores"]
 
@@ -258,10 +262,11 @@ def test_mistakes_end_with_exit_code_2(tmp_path):
     "  return Experiment(tasks={'other': Task(*tags)}, evaluations={'tags': Evaluation(*tags, SameLabelRetrieval())})\n"
   )
 
-  def run(data_dir):
+  def run(data_dir, *arguments):
     command = [sys.executable, "-m", "mtc.evaluate", "--config", tmp_path / "config.py"]
     command += [f"--config.data_dir={data_dir}", "--texts", tmp_path / "texts.jsonl"]
-    return subprocess.run([*command, "--embeddings", tmp_path / "vectors.npy"], capture_output=True, text=True)
+    command += ["--embeddings", tmp_path / "vectors.npy", *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
 
   done = run(tmp_path)
   assert done.returncode == 2, done.stderr
@@ -269,3 +274,14 @@ def test_mistakes_end_with_exit_code_2(tmp_path):
   done = run(tmp_path / "tags")
   assert done.returncode == 2, done.stderr
   assert "none of the 1 evaluations of the config has data to score" in done.stderr
+  done = run(tmp_path, "--report", tmp_path / "nowhere" / "page.html")  # before the vectors are looked at
+  assert done.returncode == 2 and "nowhere is not a directory" in done.stderr
+
+
+def test_a_file_that_cannot_be_written_is_refused(tmp_path):
+  evaluate._check_writable("report", tmp_path / "page.html")
+  assert not (tmp_path / "page.html").exists()
+  with pytest.raises(ValueError, match="--report .* is a directory; name a file"):
+    evaluate._check_writable("report", tmp_path)
+  with pytest.raises(ValueError, match="--output .*nowhere is not a directory"):
+    evaluate._check_writable("output", tmp_path / "nowhere" / "scores.json")

@@ -2,13 +2,16 @@
 
 from collections import Counter
 import copy
+import dataclasses
 from html.parser import HTMLParser
 import random
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from mtc import pages
+from mtc.evaluators import Examples, Neighbour, Plane, Text
 
 VOID = {"meta"}
 HOSTILE = "<script>alert(1)</script>&\"'\ud800\x00\u202e$\\frac{$_ 東"
@@ -271,3 +274,42 @@ def test_names_are_text_and_nothing_else(found):
   page.encode("utf-8")
   in_plots = [text for svg in svgs(page) for text in svg.itertext()]
   assert any(text.startswith("<script>alert(1)</script>") for text in in_plots)
+
+
+def shown(text: str = "a text", label: str = "news", points: int = 30) -> pages.Shown:
+  asked = Text(text, [label], "en")
+  near = [Neighbour(Text(f"{text} {n}", [label]), 0.9 - n / 10, n == 1) for n in range(3)]
+  others = [Text(text, [label if n % 3 else f"l{n}"], "de" if n % 2 else "en") for n in range(points)]
+  rows = [(asked, near), *[(Text("other"), near[:1])] * 7]
+  plane = Plane(np.random.default_rng(0).normal(size=(points, 2)), others, 0.456)
+  return pages.Shown("KNN on the split test", Examples(rows, "it shares a label", 4000, 2000), plane)
+
+
+def test_neighbours_are_marked_and_maps_have_colours():
+  page = pages.neighbours("my model", {"topic": shown(), "bare": dataclasses.replace(shown(), plane=None)})
+  read = Page(page)
+  read.harmless()
+  assert page == pages.neighbours("my model", {"topic": shown(), "bare": dataclasses.replace(shown(), plane=None)})
+  assert read.headings() == ["topic", "bare"] and read.seen["svg"] == 2
+  text = "".join(text for _, text in read.texts)
+  assert "a text news en✗ 0.900 a text 0 news✓ 0.800 a text 1 news✗ 0.700 a text 2 news" in text
+  assert "Of these 8 examples, 0 have a right neighbour first, and 1 have one among the 5 nearest." in text
+  assert "2,000 of 4,000 texts, drawn" in text and "46% of the variance" in text and "3 more" in text
+  by_label, by_language = svgs(page)
+  points = [sum(e.tag == "use" for e in svg.iter()) for svg in (by_label, by_language)]
+  assert points == [30, 30]
+  drawn = {e.get("style") for e in by_language.iter() if e.tag == "use"}
+  assert len(drawn) == 2, "a colour for each language"
+  ids = [value for _, key, value in read.attributes if key == "id"]
+  assert ids and len(ids) == len(set(ids))
+
+
+def test_texts_of_strangers_are_text_and_nothing_else():
+  longer = HOSTILE * 50
+  page = pages.neighbours(HOSTILE, {HOSTILE: shown(longer, HOSTILE), "$x": shown("", "_")})
+  read = Page(page)
+  read.harmless()
+  assert not set("\ud800\x00\u202e") & set(page)
+  cut = [value for tag, key, value in read.attributes if (tag, key) == ("bdi", "title")]
+  assert cut and max(map(len, cut)) <= 1000 and cut[0].startswith("<script>alert(1)</script>&\"'\ufffd")
+  assert all(len(text) < 400 for tag, text in read.texts if tag == "bdi")

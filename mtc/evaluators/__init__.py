@@ -9,6 +9,7 @@ from mtc.evaluators.knn import KNN, MultiLabelKNN
 from mtc.evaluators.label_ranking import LabelRanking
 from mtc.evaluators.linear_probe import LinearProbe
 from mtc.evaluators.metrics import Measured
+from mtc.evaluators.nearest import Examples, Neighbour, Plane, Text, nearest, plane
 from mtc.evaluators.pair_classification import PairClassification
 from mtc.evaluators.retrieval import Retrieval
 from mtc.evaluators.same_label import SameLabelRetrieval
@@ -27,6 +28,7 @@ __all__ = [
   "CrossLingualRetrieval",
   "Difference",
   "Evaluator",
+  "Examples",
   "Gain",
   "Graded",
   "LabelRanking",
@@ -34,13 +36,16 @@ __all__ = [
   "LinearProbe",
   "Measured",
   "MultiLabelKNN",
+  "Neighbour",
   "PairClassification",
   "Parallel",
+  "Plane",
   "Redrawn",
   "Retrieval",
   "SameLabelRetrieval",
   "Search",
   "Table",
+  "Text",
   "TextEncoder",
   "TfIdf",
   "TranslationMatching",
@@ -48,6 +53,8 @@ __all__ = [
   "differences",
   "first_metric",
   "gain",
+  "nearest",
+  "plane",
   "ratio",
   "redraw",
 ]

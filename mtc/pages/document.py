@@ -133,7 +133,7 @@ summary { cursor: pointer; font-weight: 600; padding: 4px 0; }
 pre, code { font: .8125rem/1.5 ui-monospace, SFMono-Regular, Consolas, monospace; }
 pre { overflow-x: auto; background: #f6f8fa; border-radius: 6px; padding: 12px; }
 .asked { border: 1px solid var(--line); border-radius: 8px; padding: 8px 16px; margin: 12px 0; }
-.asked > p { margin: 0; }
+.asked > p { margin: 0; max-width: none; }
 .asked ol { margin: 6px 0 4px; padding-left: 1.5rem; }
 .asked li { margin: 4px 0; overflow-wrap: anywhere; }
 .mark { font-weight: 700; }

@@ -229,7 +229,7 @@ def _languages(found: Row) -> Html | None:
   head += ["start", "alone", "together"]
   plots = []
   for number, name in enumerate(dict.fromkeys(row["evaluation"] for row in languages or ())):
-    own = sorted((row for row in languages if row["evaluation"] == name), key=lambda row: -row["gain"])
+    own = sorted((row for row in languages or () if row["evaluation"] == name), key=lambda row: -row["gain"])
     bars = [
       Interval(row["language"], row["gain"], row["low"], row["high"], "seen" if row["seen"] else "unseen")
       for row in own
