@@ -12,6 +12,8 @@ import pytest
 
 from mtc import pages
 from mtc.evaluators import Examples, Neighbour, Plane, Text
+from mtc.pages.document import clean
+from mtc.pages.plots import Interval, forest
 
 VOID = {"meta"}
 HOSTILE = "<script>alert(1)</script>&\"'\ud800\x00\u202e$\\frac{$_ 東"
@@ -274,6 +276,13 @@ def test_names_are_text_and_nothing_else(found):
   page.encode("utf-8")
   in_plots = [text for svg in svgs(page) for text in svg.itertext()]
   assert any(text.startswith("<script>alert(1)</script>") for text in in_plots)
+
+
+@pytest.mark.parametrize("label", ["$\\frac{$", "\x00\ud800\ufffe", "_<b>", "東京", ""])
+def test_labels_in_plots_are_text(label):
+  svg = forest("f", [Interval(label, 0.1, 0.0, 0.2, "gain")], "gain")
+  drawn = [text.strip() for text in svgs(svg)[0].itertext() if text.strip()]
+  assert clean(label) in [*drawn, ""]
 
 
 def shown(text: str = "a text", label: str = "news", points: int = 30) -> pages.Shown:

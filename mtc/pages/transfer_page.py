@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mtc.pages.document import Content, Html, details, document, figure, join, section, table, tag
-from mtc.pages.plots import Curve, Interval, curves, forest, legend
+from mtc.pages.plots import MARKS, Curve, Interval, curves, forest, legend
 
 Row = Mapping[str, Any]
 _KEEPS = 0.97  # of the score with all dimensions
@@ -243,6 +243,7 @@ def _languages(found: Row) -> Html | None:
       "untrained model; alone is the run that is named above.",
     ),
     table(head, [cells(row, "seen" if row["seen"] else "unseen") for row in groups]),
+    legend(["seen", "unseen"], [MARKS["seen"][0], MARKS["unseen"][0]]) if plots else "",
     tag("div", *plots, class_="plots"),
     details(
       "Each language in numbers",

@@ -51,10 +51,11 @@ def test_queries_ask_documents_in_their_role_and_their_answers_are_always_candid
 
 
 def test_translations_ask_other_languages():
-  table = Parallel(["1", "2", "1", "2"], ["a0", "b0", "a1", "b1"], ["x", "x", "y", "y"])
+  table = Parallel(["1", "2", "1", "2", "3"], ["a0", "b0", "a1", "b1", "c0"], ["x", "x", "y", "y", "y"])
   found = nearest(encode, table, count=9, k=1)
   assert shown(found)["a0"] == [("a1", True, cosine(10))]
   assert shown(found)["b0"] == [("a1", False, cosine(15))]
+  assert shown(found)["b1"] == [("b0", True, cosine(65))], "c0 is nearer, and of the same language"
 
 
 def test_of_graded_pairs_the_best_ask():
