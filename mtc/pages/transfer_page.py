@@ -99,7 +99,7 @@ def _counted(rows: Sequence[Row]) -> str:
   if count := verdicts.count("loss"):
     said.append(f"{count} lose{'s' if count == 1 else ''}")
   if count := verdicts.count("no difference"):
-    said.append(f"{count} without a difference")
+    said.append(f"no difference found in {count}")
   return ", ".join(said)
 
 
@@ -125,7 +125,7 @@ def _short_vectors(found: Row) -> Html:
 
 
 def _gains(found: Row) -> Html:
-  rows = found["gains"]
+  rows, scores = found["gains"], {row["name"]: row["scores"] for row in found["matrix"]["rows"]}
   marked = [Interval(_titled(row), row["gain"], row["low"], row["high"], row["verdict"]) for row in rows]
   head = ["evaluation", "gain", "verdict", "alone", "together", "p", "metric", "test rows", "compared with"]
   cells = [
@@ -133,8 +133,8 @@ def _gains(found: Row) -> Html:
       _titled(row),
       _change(row),
       _verdict(row),
-      _number(row["alone"]),
-      _number(row["together"]),
+      _bracketed(scores[row["baseline"]][row["evaluation"]], "mean"),
+      _bracketed(scores["together"][row["evaluation"]], "mean"),
       _number(row["p"]),
       row["metric"],
       f"{found['evaluations'][row['evaluation']]['rows']:,}",
