@@ -85,11 +85,11 @@ _STYLE = """
 :root { color-scheme: light; --line: #d8dee4; --soft: #57606a; --good: #116329; --bad: #a40e26; }
 * { box-sizing: border-box; }
 body { margin: 0; background: #fff; color: #1f2328; font: 16px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
-main { max-width: 1120px; margin: 0 auto; padding: 24px 16px 64px; }
+main { max-width: 1120px; margin: 0 auto; padding: 24px 16px 64px; overflow-wrap: anywhere; }
 h1 { font-size: clamp(1.5rem, 5vw, 2.25rem); line-height: 1.2; margin: 0 0 8px; text-wrap: balance; }
 h2 { font-size: 1.35rem; line-height: 1.25; margin: 48px 0 8px; padding-top: 16px; border-top: 1px solid var(--line); }
 h3 { font-size: 1rem; margin: 24px 0 4px; }
-p { margin: 0 0 12px; max-width: 76ch; overflow-wrap: anywhere; }
+p { margin: 0 0 12px; max-width: 76ch; }
 .note, .lead, figcaption small { color: var(--soft); }
 .note { font-size: .875rem; }
 .kicker { color: var(--soft); font-size: .875rem; margin: 0 0 4px; }
@@ -100,16 +100,16 @@ p { margin: 0 0 12px; max-width: 76ch; overflow-wrap: anywhere; }
 .card h3 { margin: 0; font-size: .875rem; color: var(--soft); font-weight: 600; }
 .card .big { font-size: 1.125rem; font-weight: 600; margin: 2px 0 6px; line-height: 1.35; }
 .card ul { list-style: none; margin: 0; padding: 0; font-size: .875rem; }
-.card li { margin: 2px 0; overflow-wrap: anywhere; }
+.card li { margin: 2px 0; }
 figure { margin: 0; min-width: 0; }
 figure.wide { max-width: 520px; margin: 16px 0; }
-figcaption { font-weight: 600; font-size: .9375rem; overflow-wrap: anywhere; }
+figcaption { font-weight: 600; font-size: .9375rem; }
 figcaption small { font-weight: 400; }
 svg { display: block; width: 100%; height: auto; overflow: visible; }
 svg * { stroke-linejoin: round; stroke-linecap: butt; }
 svg text { font-family: system-ui, -apple-system, "Segoe UI", sans-serif !important; }
 .scroll { overflow-x: auto; max-width: 100%; margin: 8px 0 16px; }
-table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
+table { overflow-wrap: normal; border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 6px 12px; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 thead th { font-size: .8125rem; color: var(--soft); vertical-align: bottom; }
 thead small { display: block; font-weight: 400; }
@@ -117,7 +117,6 @@ th[scope=row] { position: sticky; left: 0; background: #fff; min-width: min(13re
 th[scope=row] { font-weight: 600; overflow-wrap: anywhere; }
 td { white-space: nowrap; }
 td[style] small.interval { color: inherit; }
-td.text { white-space: normal; min-width: 16rem; overflow-wrap: anywhere; }
 td.own { box-shadow: inset 0 0 0 2px #1f2328; }
 small.interval { color: #424a53; font-size: .8125rem; white-space: nowrap; }
 .verdict { font-weight: 600; white-space: nowrap; }
@@ -125,7 +124,7 @@ small.interval { color: #424a53; font-size: .8125rem; white-space: nowrap; }
 .loss { color: var(--bad); }
 .none { color: var(--soft); }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 16px; margin: 8px 0; padding: 0; font-size: .875rem; }
-.legend li { display: flex; align-items: center; gap: 6px; overflow-wrap: anywhere; }
+.legend li { display: flex; align-items: center; gap: 6px; }
 .legend i { width: 20px; flex: none; border-top: 3px solid; }
 .legend i.dot { width: 10px; height: 10px; border: 0; border-radius: 50%; }
 details { margin: 8px 0; }
@@ -135,7 +134,7 @@ pre { overflow-x: auto; background: #f6f8fa; border-radius: 6px; padding: 12px; 
 .asked { border: 1px solid var(--line); border-radius: 8px; padding: 8px 16px; margin: 12px 0; }
 .asked > p { margin: 0; max-width: none; }
 .asked ol { margin: 6px 0 4px; padding-left: 1.5rem; }
-.asked li { margin: 4px 0; overflow-wrap: anywhere; }
+.asked li { margin: 4px 0; }
 .mark { font-weight: 700; }
 .label { background: #eef1f4; border-radius: 4px; padding: 0 6px; font-size: .8125rem; }
 @media print { .scroll { overflow: visible; } section { break-inside: avoid-page; } }

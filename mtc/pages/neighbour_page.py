@@ -38,12 +38,12 @@ def neighbours(model: str, evaluations: Mapping[str, Shown]) -> str:
   """
   parts = [_evaluation(number, name, shown) for number, (name, shown) in enumerate(evaluations.items())]
   return document(
-    f"Nearest neighbours of {model}",
+    f"Nearest neighbours of {shortened(model, 80)}",
     tag("p", "Nearest neighbours", class_="kicker"),
     tag("h1", shortened(model, 80)),
     tag(
       "p",
-      f"What the model {model} puts next to what: examples spread evenly over each test, ✓ where a neighbour is right "
+      "What this model puts next to what: examples spread evenly over each test, ✓ where a neighbour is right "
       "and ✗ where it is not, with its cosine; and maps of the tests. Examples show what a score is made of, and "
       "prove nothing. Point at a text that was cut to read on.",
       class_="lead",
