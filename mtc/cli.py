@@ -42,6 +42,10 @@ def parse_flags(argv: list[str]) -> list[str]:
       rest = flags.FLAGS(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, SyntaxError, ImportError) as error:
       raise ValueError(f"the arguments or the config cannot be used: {error}") from error
+    except (ValueError, OSError):
+      raise
+    except Exception as error:  # of any kind: the config is Python
+      raise ValueError(f"the config raises {error!r}; mend it") from error
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)  # Orbax tells every step of every save
   return rest

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from mtc import data
 from mtc.api import Api
 from mtc.embed import load
 from mtc.evaluators import BM25, Graded, Labelled, Parallel, Search, Table, TextEncoder, TfIdf
@@ -169,10 +170,7 @@ def lookup(texts_path: Path, vectors_path: Path) -> TextEncoder:
       f"{texts_path}, the texts of {vectors_path}, is not there; name it with --texts=FILE.jsonl "
       "(--list_texts=FILE.jsonl writes the texts that are asked for)"
     )
-  try:
-    vectors = np.lib.format.open_memmap(vectors_path, mode="r")
-  except ValueError as error:
-    raise ValueError(f"{vectors_path} is no array of numbers ({error}); write it with numpy.save") from error
+  vectors = data.open_npy(vectors_path)
   listed = _listed(texts_path)
   if vectors.ndim != 2 or len(vectors) != len(listed):
     raise ValueError(

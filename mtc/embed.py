@@ -177,6 +177,11 @@ def load(directory: str | Path) -> Embedder:
   tokenizer = data.tokenizer.load(str(backbone))
   _check_vocabulary(tokenizer, config, backbone)
   projection = layout.projection if layout else {}
+  if projection and len(projection["kernel"]) != models.width(config):
+    raise ValueError(
+      f"the projection in {root} takes {len(projection['kernel'])} dimensions, and the encoder gives "
+      f"{models.width(config)}; its modules are not of one model"
+    )
   spec = models.ModelSpec(
     pretrained=str(backbone),
     dropout=0.0,

@@ -6,6 +6,7 @@ from mtc.data.cache import user_cache
 from mtc.data.examples import Crops, Example, Kind, Pairs, SameLabel, Scored, Translations, read
 from mtc.data.leakage import HeldOut, Leaks, find_leaks, leakage_table
 from mtc.data.masking import Masker
+from mtc.data.npy import open_npy
 from mtc.data.packing import Packer, best_fit
 from mtc.data.pipeline import make_input
 from mtc.data.prepared import Prepared
@@ -48,6 +49,7 @@ __all__ = [
   "find_leaks",
   "leakage_table",
   "make_input",
+  "open_npy",
   "prepare",
   "read",
   "read_texts",

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mtc.data.npy import open_npy
 from mtc.data.texts import read_texts
 
 _BLOCK = 2**14  # vectors that are looked at together
@@ -169,10 +170,7 @@ def _open(file: Vectors) -> np.ndarray:
       f"{file.npy} does not exist; python -m mtc.embed --model DIR --input {file.texts} --field {file.field} "
       f"--output {file.npy} makes it"
     )
-  try:
-    table = np.lib.format.open_memmap(file.npy, mode="r")
-  except ValueError as error:
-    raise ValueError(f"{file.npy} is no array of numbers ({error}); write it with numpy.save") from error
+  table = open_npy(file.npy)
   if table.ndim != 2 or not table.shape[1] or table.dtype not in (np.float16, np.float32):
     found = f"{table.dtype} {list(table.shape)}"
     raise ValueError(f"{file.npy} is {found}; expected float16 or float32 [texts, dimensions]")

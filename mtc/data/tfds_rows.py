@@ -24,7 +24,10 @@ def open_builder(name: str, data_dir: str) -> Any:
   """
   tfds = _tfds()
   if (Path(name) / "dataset_info.json").is_file():
-    return _checked(tfds.builder_from_directory(name))
+    try:
+      return _checked(tfds.builder_from_directory(name))
+    except Exception as error:  # of any kind: it believes what the files say
+      raise ValueError(f"{name} holds no whole TFDS dataset, beside its dataset_info.json ({error})") from error
   where = {"data_dir": data_dir} if data_dir else {}
   try:
     builder = tfds.builder(name, **where)
