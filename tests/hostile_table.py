@@ -177,7 +177,7 @@ QUERIES = '{"_id": "q", "text": "a note"}\n'
 QRELS = "query-id\tcorpus-id\tscore\nq\td\t1\n"
 
 
-def _beir(corpus: str | bytes = CORPUS, queries: str | bytes = QUERIES, qrels: str | bytes = QRELS):
+def search(corpus: str | bytes = CORPUS, queries: str | bytes = QUERIES, qrels: str | bytes = QRELS):
   return both(put("corpus.jsonl", corpus), put("queries.jsonl", queries), put("qrels/train.tsv", qrels))
 
 
@@ -185,36 +185,36 @@ _BEIR = [
   ("no corpus", both(put("queries.jsonl", QUERIES), put("qrels/train.tsv", QRELS)), "corpus.jsonl does not exist"),
   ("no queries", both(put("corpus.jsonl", CORPUS), put("qrels/train.tsv", QRELS)), "queries.jsonl does not exist"),
   ("no judgements", both(put("corpus.jsonl", CORPUS), put("queries.jsonl", QUERIES)), "train.tsv does not exist"),
-  ("empty judgements", _beir(qrels=""), "no row that can be used"),
-  ("the header only", _beir(qrels="query-id\tcorpus-id\tscore\n"), "no row that can be used"),
-  ("grades of 0 only", _beir(qrels="q\td\t0\n"), "no row that can be used"),
-  ("spaces for tabs", _beir(qrels="q d 1\nq d 1\n"), "train.tsv:1: not three columns separated by tabs (1 columns)"),
-  ("four columns", _beir(qrels="q\t0\td\t1\n"), "not three columns separated by tabs (4 columns)"),
-  ("a grade that is none", _beir(qrels=QRELS + "q\td\tgood\n"), "train.tsv:3: the grade is not a number ('good')"),
-  ("a NaN grade", _beir(qrels=QRELS + "q\td\tnan\n"), "the grade is not a number ('nan')"),
-  ("an infinite grade", _beir(qrels="q\td\tinf\n"), "the grade is not a number ('inf')"),
-  ("a grade that overflows", _beir(qrels="q\td\t1e999\n"), "the grade is not a number ('1e999')"),
-  ("judgements in Latin-1", _beir(qrels=QRELS.encode() + b"\xe9\td\t1\n"), "train.tsv:3: not UTF-8 (byte 1"),
-  ("an unknown document", _beir(qrels=QRELS + "q\tx\t1\n"), "an id is not in corpus.jsonl ('x')"),
-  ("an unknown query", _beir(qrels=QRELS + "x\td\t1\n"), "an id is not in queries.jsonl ('x')"),
-  ("a document twice", _beir(corpus=CORPUS * 2), "corpus.jsonl:2: the '_id' is there twice"),
-  ("a query twice", _beir(queries=QUERIES * 2), "queries.jsonl:2: the '_id' is there twice"),
-  ("a document without an id", _beir(corpus='{"text": "a"}\n'), "field '_id' is missing or not a string (got None"),
-  ("an empty id", _beir(corpus='{"_id": "", "text": "a"}\n'), "field '_id' is missing"),
+  ("empty judgements", search(qrels=""), "no row that can be used"),
+  ("the header only", search(qrels="query-id\tcorpus-id\tscore\n"), "no row that can be used"),
+  ("grades of 0 only", search(qrels="q\td\t0\n"), "no row that can be used"),
+  ("spaces for tabs", search(qrels="q d 1\nq d 1\n"), "train.tsv:1: not three columns separated by tabs (1 columns)"),
+  ("four columns", search(qrels="q\t0\td\t1\n"), "not three columns separated by tabs (4 columns)"),
+  ("a grade that is none", search(qrels=QRELS + "q\td\tgood\n"), "train.tsv:3: the grade is not a number ('good')"),
+  ("a NaN grade", search(qrels=QRELS + "q\td\tnan\n"), "the grade is not a number ('nan')"),
+  ("an infinite grade", search(qrels="q\td\tinf\n"), "the grade is not a number ('inf')"),
+  ("a grade that overflows", search(qrels="q\td\t1e999\n"), "the grade is not a number ('1e999')"),
+  ("judgements in Latin-1", search(qrels=QRELS.encode() + b"\xe9\td\t1\n"), "train.tsv:3: not UTF-8 (byte 1"),
+  ("an unknown document", search(qrels=QRELS + "q\tx\t1\n"), "an id is not in corpus.jsonl ('x')"),
+  ("an unknown query", search(qrels=QRELS + "x\td\t1\n"), "an id is not in queries.jsonl ('x')"),
+  ("a document twice", search(corpus=CORPUS * 2), "corpus.jsonl:2: the '_id' is there twice"),
+  ("a query twice", search(queries=QUERIES * 2), "queries.jsonl:2: the '_id' is there twice"),
+  ("a document without an id", search(corpus='{"text": "a"}\n'), "field '_id' is missing or not a string (got None"),
+  ("an empty id", search(corpus='{"_id": "", "text": "a"}\n'), "field '_id' is missing"),
   (
     "a list for an id",
-    _beir(corpus=f'{{"_id": {deep(900)}, "text": "a"}}\n'),
+    search(corpus=f'{{"_id": {deep(900)}, "text": "a"}}\n'),
     "field '_id' is missing or not a string",
   ),
-  ("true for an id", _beir(corpus='{"_id": true, "text": "a"}\n'), "field '_id' is missing or not a string (got True"),
-  ("half a pair in an id", _beir(corpus='{"_id": "\\ud800", "text": "a"}\n'), "field '_id' has half a surrogate pair"),
-  ("half a pair in a document", _beir(corpus='{"_id": "d", "text": "\\ud800"}\n'), "'text' has half a surrogate pair"),
-  ("a NUL in a document", _beir(corpus='{"_id": "d", "text": "a\\u0000"}\n'), "field 'text' has a NUL"),
-  ("a document without a text", _beir(corpus='{"_id": "d"}\n'), "field 'text' is missing or not a string"),
-  ("an empty document", _beir(corpus='{"_id": "d", "title": "", "text": " "}\n'), "field 'text' is empty"),
-  ("a number for a title", _beir(corpus='{"_id": "d", "title": 5, "text": "a"}\n'), "field 'text' is missing or not"),
-  ("deep JSON in the corpus", _beir(corpus=deep(100_000) + "\n"), "corpus.jsonl:1: broken JSON"),
-  ("a corpus that is not whole", _beir(corpus=CORPUS + '{"_id'), "corpus.jsonl:2: broken JSON"),
+  ("true for an id", search(corpus='{"_id": true, "text": "a"}\n'), "field '_id' is missing or not a string (got True"),
+  ("half a pair in an id", search(corpus='{"_id": "\\ud800", "text": "a"}\n'), "field '_id' has half a surrogate pair"),
+  ("half a pair in a document", search(corpus='{"_id": "d", "text": "\\ud800"}\n'), "'text' has half a surrogate pair"),
+  ("a NUL in a document", search(corpus='{"_id": "d", "text": "a\\u0000"}\n'), "field 'text' has a NUL"),
+  ("a document without a text", search(corpus='{"_id": "d"}\n'), "field 'text' is missing or not a string"),
+  ("an empty document", search(corpus='{"_id": "d", "title": "", "text": " "}\n'), "field 'text' is empty"),
+  ("a number for a title", search(corpus='{"_id": "d", "title": 5, "text": "a"}\n'), "field 'text' is missing or not"),
+  ("deep JSON in the corpus", search(corpus=deep(100_000) + "\n"), "corpus.jsonl:1: broken JSON"),
+  ("a corpus that is not whole", search(corpus=CORPUS + '{"_id'), "corpus.jsonl:2: broken JSON"),
 ]
 BEIR = [Bad(f"beir: {name}", make, prepared(beir, data.Pairs()), words) for name, make, words in _BEIR]
 
