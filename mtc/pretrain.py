@@ -121,9 +121,11 @@ def _start(settings: Pretraining, workdir: Path) -> tuple[Embedder, models.Head]
     loaded = load(directory)
     config, tokenizer, spec = loaded.config, loaded.tokenizer, replace(spec, pooling=loaded.spec.pooling)
   else:
+    if spec.tokenizer:
+      models.check_links(spec.tokenizer)
     tokenizer = data.tokenizer.load(spec.tokenizer) if spec.tokenizer else _train_tokenizer(settings, workdir)
-    sized = models.scratch_config(spec, data.tokenizer.special_ids(tokenizer)["pad"])
-    config = sized | {"vocab_size": tokenizer.get_vocab_size()}
+    table = data.tokenizer.new_table(tokenizer)
+    config = models.scratch_config(spec, table["pad"]) | {"vocab_size": table["rows"]}
   if settings.length > models.positions(config):
     raise ValueError(
       f"length={settings.length} is over the {models.positions(config)} positions of this model; use less"

@@ -34,8 +34,8 @@ def start_model(experiment: Experiment, workdir: Path) -> Embedder:
     prompts |= {role: prompt for role, prompt in loaded.prompts.items() if not prompts.get(role)}
   else:
     tokenizer = _tokenizer(experiment, workdir / "tokenizer")
-    sized = models.scratch_config(spec, data.tokenizer.special_ids(tokenizer)["pad"])
-    config = sized | {"vocab_size": tokenizer.get_vocab_size()}
+    table = data.tokenizer.new_table(tokenizer)
+    config = models.scratch_config(spec, table["pad"]) | {"vocab_size": table["rows"]}
     spec = replace(spec, pooling=spec.pooling or "mean", projection=spec.projection or "identity")
   config = models.with_attention(config, spec.attention)  # so that an export says it too
   positions = models.positions(config)
@@ -81,6 +81,7 @@ def _reduce(projection: dict[str, np.ndarray], dim: int, seed: int) -> dict[str,
 def _tokenizer(experiment: Experiment, directory: Path) -> Tokenizer:
   spec = experiment.model
   if spec.tokenizer:
+    models.check_links(spec.tokenizer)
     return data.tokenizer.load(spec.tokenizer)
   texts = _texts(experiment)
   return trained_tokenizer(

@@ -99,6 +99,11 @@ def tokenizer(folder: Path) -> Any:
   return tokenizers_.encode(tokenizers_.load(str(folder)), ["a note", "", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!"], 16)
 
 
+def new_encoder(folder: Path) -> Any:
+  """A tokenizer for an encoder that starts from a seed."""
+  return tokenizers_.new_table(tokenizers_.load(str(folder)))
+
+
 def model(folder: Path) -> Any:
   """A model directory, used."""
   from mtc import embed

@@ -23,6 +23,7 @@ from hostile_inputs import (
   lines_folder,
   link,
   model,
+  new_encoder,
   npy,
   npy_header,
   overridden,
@@ -466,7 +467,12 @@ _TOKENIZER = [
   ),
   ("a number for a class", _settings(tokenizer_class=5), "has no tokenizer"),
 ]
-TOKENIZERS = [Bad(f"tokenizer: {name}", make, tokenizer, words) for name, make, words in _TOKENIZER]
+_GAP = {"type": "WordLevel", "vocab": {"a": 0, "[UNK]": 1, "[PAD]": 4_000_000_000}, "unk_token": "[UNK]"}
+TOKENIZERS = [
+  *(Bad(f"tokenizer: {name}", make, tokenizer, words) for name, make, words in _TOKENIZER),
+  Bad("new encoder: no padding", _tokenizer(), new_encoder, "of the tokens for padding ([PAD] or <pad>) none"),
+  Bad("new encoder: an id of 4,000,000,000", _tokenizer(model=_GAP), new_encoder, "3 tokens with ids up to 4000000000"),
+]
 
 BERT = {
   "model_type": "bert",

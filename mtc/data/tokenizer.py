@@ -57,6 +57,17 @@ def load(name: str) -> Tokenizer:
   return tokenizer
 
 
+def new_table(tokenizer: Tokenizer) -> dict[str, int]:
+  """Of a table for its tokens, `rows`, and which of them is `pad`; raises ValueError where it cannot have one."""
+  rows, special = max(tokenizer.get_vocab().values(), default=-1) + 1, special_ids(tokenizer)
+  if "pad" not in special or rows > 2 * tokenizer.get_vocab_size() + 1000:
+    raise ValueError(
+      f"the tokenizer has {tokenizer.get_vocab_size()} tokens with ids up to {rows - 1}, and of the tokens for padding "
+      f"({' or '.join(_SPECIAL['pad'])}) {'one' if 'pad' in special else 'none'}; use one with padding and few gaps"
+    )
+  return {"rows": rows, "pad": special["pad"]}
+
+
 def within(tokenizer: Tokenizer, rows: int) -> Tokenizer:
   """The tokenizer without the added tokens past a table of so many rows: a text that spells one of them is text."""
   settings = json.loads(tokenizer.to_str())

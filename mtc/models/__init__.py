@@ -15,6 +15,7 @@ from mtc.models.sentence_transformers import (
   save_sentence_transformer,
 )
 from mtc.models.spec import ModelSpec, scratch_config
+from mtc.models.untrusted import check_links
 
 __all__ = [
   "Encoder",
@@ -24,6 +25,7 @@ __all__ = [
   "SentenceTransformer",
   "build",
   "build_head",
+  "check_links",
   "is_sentence_transformer",
   "load_adapter",
   "load_backbone",
