@@ -2,7 +2,7 @@
 
 python -m mtc.transfer --config configs/lipost.py --workdir runs/lipost --config.data_dir=DIR
 
-Seven tasks are trained, five in English, one also in other languages and one in twelve; four are only measured, and one with tags never seen.
+Seven tasks are trained, one of them in twelve languages; four are only measured, and one of tags never seen.
 """
 
 from mtc.config import Evaluation, Experiment, Task
