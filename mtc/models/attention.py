@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from mtc.models.dense import precision
+from mtc.models.dense import inner_products, product
 
 
 def attention(
@@ -46,7 +46,7 @@ def attention(
   # Query heads of one key head stand below each other, as more queries: no copy of the key, and nothing to do for one.
   grouped = query.reshape(rows, key.shape[1], -1, depth)
   # The softmax is in float32: in bfloat16 the probabilities of long texts would not add up to 1.
-  logits = jnp.einsum("rhqd,rhkd->rhqk", grouped, key, precision=precision(query), preferred_element_type=jnp.float32)
+  logits = inner_products(grouped, key, jnp.float32)
   logits = logits.reshape(rows, heads, length, length) * (depth**-0.5 if scale is None else scale)
   if bias is not None:
     logits += bias[None]
@@ -58,5 +58,4 @@ def attention(
     mask &= (jnp.abs(distance) <= window) if window else True
   logits = jnp.where(mask, logits, jnp.finfo(jnp.float32).min)
   probabilities = dropout(jax.nn.softmax(logits, axis=-1)).astype(query.dtype).reshape(rows, key.shape[1], -1, length)
-  mixed = jnp.einsum("rhqk,rhkd->rhqd", probabilities, value, precision=precision(value))
-  return mixed.reshape(query.shape)
+  return product(probabilities, value, value.dtype).reshape(query.shape)
