@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 from absl import logging
+from etils import epath
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -22,7 +23,8 @@ class Checkpoints:
   with a SHA-256 of each: a flipped byte would otherwise be restored without a word.
   """
 
-  def __init__(self, directory: Path):
+  def __init__(self, directory: Path | epath.Path):
+    """Opens a folder, here (an absolute path) or in a bucket."""
     keep = policies.AnyPreservationPolicy(
       [
         policies.LatestN(2),  # two, so that a damaged newest one has a predecessor
@@ -30,7 +32,7 @@ class Checkpoints:
       ]
     )
     self._manager = ocp.CheckpointManager(
-      directory.absolute(),
+      directory,
       options=ocp.CheckpointManagerOptions(
         preservation_policy=keep, best_fn=_best, step_prefix="step", cleanup_tmp_directories=True
       ),

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tqdm
 
-from mtc import config, data, optim, parallel, records
+from mtc import config, data, optim, parallel, records, remote
 from mtc.checkpoint import Checkpoints
 from mtc.types import TrainState
 
@@ -51,7 +51,7 @@ def run(
     diagnose: (state before a step, its batch, its number from 1 on, writer) -> whether it did anything.
   """
   first = 0
-  with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
+  with contextlib.closing(Checkpoints(remote.checkpoints(workdir))) as checkpoints:
     restored = checkpoints.restore(state)
     if restored is not None:
       state, first = restored

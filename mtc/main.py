@@ -5,24 +5,25 @@ Exit codes: 0 done, 1 failed, 2 wrong arguments, config or data, 130 and 143 aft
 """
 
 from collections.abc import Sequence
-from pathlib import Path
+import contextlib
 import sys
 
 from absl import app, flags
 from ml_collections import config_flags
 
-from mtc import cli, parallel, train
+from mtc import cli, parallel, remote, train
 
 
 def main(argv: Sequence[str]) -> None:
   f = flags.FLAGS
-  with cli.mistakes():
-    experiment = cli.experiment(f.config, argv)
-    if not f.workdir:
-      raise ValueError("--workdir is missing; name a folder for this run, for example --workdir runs/a")
-    parallel.initialize(f.coordinator, f.process_id, f.process_count, f.distributed)
-    run = train.prepare(experiment, Path(f.workdir), command=sys.argv)
-  cli.finish(run)
+  with contextlib.ExitStack() as stack:
+    with cli.mistakes():
+      experiment = cli.experiment(f.config, argv)
+      if not f.workdir:
+        raise ValueError("--workdir is missing; name a folder for this run, for example --workdir runs/a")
+      parallel.initialize(f.coordinator, f.process_id, f.process_count, f.distributed)
+      run = train.prepare(experiment, stack.enter_context(remote.workdir(f.workdir)), command=sys.argv)
+    cli.finish(run)
 
 
 if __name__ == "__main__":

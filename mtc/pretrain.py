@@ -6,6 +6,7 @@ AutoModelForMaskedLM loads. Exit codes as of mtc.main.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+import contextlib
 from dataclasses import replace
 import itertools
 import json
@@ -21,7 +22,7 @@ import numpy as np
 import optax
 from tokenizers import Tokenizer
 
-from mtc import cli, data, export, loop, models, optim, parallel, records, step as step_lib
+from mtc import cli, data, export, loop, models, optim, parallel, records, remote, step as step_lib
 from mtc.config import Pretraining
 from mtc.embed import Embedder, load
 from mtc.start import trained_tokenizer
@@ -212,7 +213,8 @@ def _run(
     last = next(line for line in reversed(lines) if "held_out/loss" in line)
     scores = {name: value for name, value in last.items() if name.startswith("held_out/")}
     records.write_json(workdir / "evaluation.json", {"scores": scores})  # last: with it the run is finished
-    print("".join(f"{name} {value:.4f}\n" for name, value in scores.items()) + f"the model: {workdir / 'export'}")
+    print("".join(f"{name} {value:.4f}\n" for name, value in scores.items()), end="")
+    print(f"the model: {remote.shown(workdir / 'export')}")
   return ended.code
 
 
@@ -232,19 +234,20 @@ def _introduction(settings: Pretraining, counts: optim.Counts, training: data.Ma
 
 
 def _already_done(workdir: Path) -> int:
-  print(f"this run is finished; the model: {workdir / 'export'}")
+  print(f"this run is finished; the model: {remote.shown(workdir / 'export')}")
   return 0
 
 
 def _main(argv: Sequence[str]) -> None:
   f = flags.FLAGS
-  with cli.mistakes():
-    settings = cli.checked(f.config, argv, Pretraining)
-    if not f.workdir:
-      raise ValueError("--workdir is missing; name a folder for this run, for example --workdir runs/pretrain")
-    parallel.initialize(f.coordinator, f.process_id, f.process_count, f.distributed)
-    run = prepare(settings, Path(f.workdir), command=sys.argv)
-  cli.finish(run)
+  with contextlib.ExitStack() as stack:
+    with cli.mistakes():
+      settings = cli.checked(f.config, argv, Pretraining)
+      if not f.workdir:
+        raise ValueError("--workdir is missing; name a folder for this run, for example --workdir runs/pretrain")
+      parallel.initialize(f.coordinator, f.process_id, f.process_count, f.distributed)
+      run = prepare(settings, stack.enter_context(remote.workdir(f.workdir)), command=sys.argv)
+    cli.finish(run)
 
 
 if __name__ == "__main__":

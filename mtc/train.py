@@ -4,13 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 import functools
 import json
-import os
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from mtc import card, data, diagnose, evaluate, export, loop, models, optim, parallel, records, step as step_lib
+from mtc import card, data, diagnose, evaluate, export, loop, models, optim, parallel, records, remote, step as step_lib
 from mtc.config import Experiment
 from mtc.embed import Embedder
 from mtc.start import start_model
@@ -351,11 +350,10 @@ def _already_done(workdir: Path) -> int:
 
 
 def _where(workdir: Path) -> str:
-  shown = os.path.relpath(workdir)
   adapter = ["  adapter/         what LoRA learned, alone: peft.PeftModel.from_pretrained(base, DIR)"]
   return "\n".join(
     [
-      f"where everything is: {shown}/",
+      f"where everything is: {remote.shown(workdir)}/",
       "  export/          the model: mtc.load, or sentence_transformers.SentenceTransformer",
       *(adapter if (workdir / "adapter").exists() else ()),
       "  leakage.json     which test texts the training data hold",

@@ -14,7 +14,6 @@ import hashlib
 import json
 from pathlib import Path
 import shlex
-import shutil
 import signal
 import statistics
 import sys
@@ -25,7 +24,7 @@ from absl import app, flags
 from ml_collections import config_flags
 import numpy as np
 
-from mtc import balancing, cli, data, evaluate, export, loop, pages, records, train, transfer_report
+from mtc import balancing, cli, data, evaluate, export, loop, pages, records, remote, train, transfer_report
 from mtc.config import Experiment, to_dict
 from mtc.embed import Embedder, load
 from mtc.evaluators import Measured
@@ -272,7 +271,7 @@ class _Report:
       if code:
         print("the same command goes on with this report")
         return code
-      shutil.rmtree(folder / "checkpoints")  # many runs of a large model would fill the disk
+      remote.checkpoints(folder).rmtree()  # many runs of a large model would fill the disk
       if len(self.rates) == 1:
         self._measured(folder, self.tables["test"])
     return 0
@@ -382,7 +381,7 @@ def _tokens_per_example(task: data.Prepared) -> float:
 
 
 def _already_done(workdir: Path, what: str = "this report is finished; nothing to do") -> int:
-  print(f"{what}: {', '.join(str(workdir / name) for name in _WRITTEN)}")
+  print(f"{what}: {', '.join(remote.shown(workdir / name) for name in _WRITTEN)}")
   return 0
 
 
@@ -446,18 +445,23 @@ def _diagnoses(folder: Path) -> dict[str, Any]:
 
 def _main(argv: Sequence[str]) -> None:
   f = flags.FLAGS
-  with cli.mistakes():
-    experiment = cli.experiment(f.config, argv)
-    if not f.workdir:
-      raise ValueError("--workdir is missing; name a folder for the report, for example --workdir runs/transfer")
-    try:
-      rates = tuple(float(rate) for rate in f.learning_rates)
-    except ValueError as error:
-      raise ValueError(f"--learning_rates={','.join(f.learning_rates)}: {error}; write for example 3e-4,1e-3") from None
-    options = Options(f.seeds, f.budget, f.leave_one_out, rates)
-    config = config_flags.get_config_filename(f["config"])
-    report = prepare(experiment, Path(f.workdir), options, config, sys.argv)
-  cli.finish(report)
+  with contextlib.ExitStack() as stack:
+    with cli.mistakes():
+      experiment = cli.experiment(f.config, argv)
+      if not f.workdir:
+        raise ValueError("--workdir is missing; name a folder for the report, for example --workdir runs/transfer")
+      options = Options(f.seeds, f.budget, f.leave_one_out, _rates(f.learning_rates))
+      config = config_flags.get_config_filename(f["config"])
+      workdir = stack.enter_context(remote.workdir(f.workdir))
+      report = prepare(experiment, workdir, options, config, sys.argv)
+    cli.finish(report)
+
+
+def _rates(given: Sequence[str]) -> tuple[float, ...]:
+  try:
+    return tuple(float(rate) for rate in given)
+  except ValueError as error:
+    raise ValueError(f"--learning_rates={','.join(given)}: {error}; write for example 3e-4,1e-3") from None
 
 
 if __name__ == "__main__":

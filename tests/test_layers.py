@@ -13,7 +13,7 @@ ORDER = (
   {"types"},
   {"losses", "models", "parallel", "optim", "balancing", "geometry", "evaluators", "data"},
   {"config"},
-  {"step", "checkpoint", "records", "cli"},
+  {"step", "checkpoint", "records", "remote", "cli"},
   {"embed", "loop", "diagnose", "api"},
   {"contenders", "pages"},
   {"export", "evaluate", "mine", "card", "start", "mteb_encoder", "__init__"},

@@ -7,11 +7,12 @@ from pathlib import Path
 import shutil
 import signal
 
+from etils import epath
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from mtc import data, loop, train
+from mtc import data, loop, remote, train
 from mtc.balancing import Uncertainty
 from mtc.config import Evaluation, Experiment, Task
 from mtc.evaluators import KNN, Retrieval
@@ -261,3 +262,14 @@ def test_a_workdir_that_is_a_file_is_an_error(experiment, tmp_path):
   (tmp_path / "run").write_text("")
   with pytest.raises(ValueError, match="is a file"):
     train.prepare(experiment, tmp_path / "run")
+
+
+def test_a_run_in_a_bucket_goes_on_on_another_machine_in_the_same_bits(experiment, whole, tmp_path, monkeypatch):
+  monkeypatch.setattr(remote, "bucket_folder", lambda name: epath.Path(tmp_path / name.removeprefix("gs://")))
+  for stop_after in (3, 0):
+    with remote.workdir("gs://bucket/a") as workdir:
+      assert run(dataclasses.replace(experiment, stop_after=stop_after), workdir) == 0
+      assert not (workdir / "checkpoints").exists()
+    assert not workdir.exists()
+  assert_equal_bits(tmp_path / "bucket/a", whole)
+  assert [row["step"] for row in lines(tmp_path / "bucket/a") if "loss" in row] == list(range(1, STEPS + 1))

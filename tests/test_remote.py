@@ -1,0 +1,98 @@
+"""Workdirs in a bucket, with a folder of this machine in the bucket's place."""
+
+from pathlib import Path
+
+from etils import epath
+import pytest
+
+from mtc import remote
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch) -> Path:
+  monkeypatch.setattr(remote, "bucket_folder", lambda name: epath.Path(tmp_path / name.removeprefix("gs://")))
+  return tmp_path
+
+
+def files(folder: Path) -> dict[str, str]:
+  return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_of_this_machine_is_itself():
+  with remote.workdir("runs/a") as workdir:
+    assert workdir == Path("runs/a")
+    assert str(remote.checkpoints(workdir)) == str(Path("runs/a/checkpoints").absolute())
+    assert remote.shown(workdir.absolute() / "export") == "runs/a/export"
+
+
+def test_what_is_written_is_in_the_bucket_at_the_end_and_there_for_the_next_machine(bucket):
+  with remote.workdir("gs://b/runs/a") as workdir:
+    (workdir / "export").mkdir()
+    (workdir / "export" / "model").write_text("weights")
+    (workdir / "metrics.jsonl").write_text("one\n")
+    (workdir / "config.json.partial").write_text("half")
+    assert remote.checkpoints(workdir) == epath.Path(bucket / "b/runs/a/checkpoints")
+    assert remote.checkpoints(workdir / "runs" / "x") == epath.Path(bucket / "b/runs/a/runs/x/checkpoints")
+    assert remote.shown(workdir / "export") == str(bucket / "b/runs/a/export")
+    assert remote.shown(workdir) == str(bucket / "b/runs/a")
+  assert not workdir.exists()
+  assert files(bucket / "b/runs/a") == {"export/model": "weights", "metrics.jsonl": "one\n"}
+
+  (bucket / "b/runs/a/checkpoints").mkdir()
+  (bucket / "b/runs/a/checkpoints/state").write_text("large")
+  with remote.workdir("gs://b/runs/a") as workdir:
+    assert files(workdir) == {"export/model": "weights", "metrics.jsonl": "one\n"}
+    (workdir / "metrics.jsonl").write_text("one\ntwo\n")
+    (workdir / "export" / "model").unlink()
+  assert files(bucket / "b/runs/a") == {"metrics.jsonl": "one\ntwo\n", "checkpoints/state": "large"}
+
+
+def test_the_bucket_follows_while_the_block_runs(bucket, monkeypatch):
+  monkeypatch.setattr(remote, "_SECONDS", 0.01)
+  with remote.workdir("gs://b/a") as workdir:
+    (workdir / "metrics.jsonl").write_text("one\n")
+    for _ in range(500):
+      if (bucket / "b/a/metrics.jsonl").exists():
+        break
+      remote.threading.Event().wait(0.01)
+    assert files(bucket / "b/a") == {"metrics.jsonl": "one\n"}
+
+
+def test_what_ends_the_block_loses_nothing(bucket):
+  with pytest.raises(SystemExit), remote.workdir("gs://b/a") as workdir:
+    (workdir / "metrics.jsonl").write_text("one\n")
+    raise SystemExit(143)
+  assert files(bucket / "b/a") == {"metrics.jsonl": "one\n"}
+
+
+def test_a_process_beside_the_first_writes_nothing(bucket, monkeypatch):
+  monkeypatch.setattr(remote.parallel, "is_main_process", lambda: False)
+  with remote.workdir("gs://b/a") as workdir:
+    (workdir / "metrics.jsonl").write_text("one\n")
+  assert not (bucket / "b").exists()
+
+
+def test_the_newest_file_is_sent_last(bucket, monkeypatch):
+  sent = []
+  monkeypatch.setattr(type(epath.Path(bucket)), "write_bytes", lambda self, data: sent.append(self.name))
+  with remote.workdir("gs://b/a") as workdir:
+    for time, name in enumerate(("z", "b", "a")):
+      (workdir / name).write_text(name)
+      remote.os.utime(workdir / name, (time, time))
+  assert sent == ["z", "b", "a"]
+
+
+def test_a_bucket_that_cannot_be_written_loses_nothing(bucket):
+  (bucket / "b").write_text("a file where the folder goes")
+  message = r"--workdir gs://b cannot be read \(NotADirectoryError: it is a file\)"
+  with pytest.raises(ValueError, match=message), remote.workdir("gs://b"):
+    pass
+  message = "cannot be written, and what it lacks is still in (.*)"
+  with pytest.raises(OSError, match=message) as caught, remote.workdir("gs://b/a") as workdir:
+    (workdir / "metrics.jsonl").write_text("one\n")
+  assert str(workdir) in str(caught.value) and files(workdir) == {"metrics.jsonl": "one\n"}
+
+
+def test_other_storage_is_refused():
+  with pytest.raises(ValueError, match="--workdir s3://b/a: only gs:// is known here"), remote.workdir("s3://b/a"):
+    pass
