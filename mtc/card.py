@@ -94,7 +94,7 @@ def text(
       ["", ""],
       [
         ["steps", f"{experiment.steps:,}, seed {experiment.seed}"],
-        *([[name, _code(repr(getattr(experiment, name)))] for name in ("optim", "mixing", "model")]),
+        *([[name, _code(repr(getattr(experiment, name)))] for name in ("optim", "mixing", "balancing", "model")]),
       ],
     ),
     "How it was started, and every setting; the same versions on as many of the same devices give the same weights.",
