@@ -15,6 +15,7 @@ text of a batch, and gradients of the four tasks' batches accumulated to one upd
 import argparse
 from collections.abc import Generator
 import json
+import os
 from pathlib import Path
 import resource
 import shutil
@@ -43,6 +44,10 @@ def main() -> None:
 
 def compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
   """Trains both in turns and scores them; prints a JSON line for each turn."""
+  load = os.getloadavg()[0]
+  if load > 0.5:
+    # Threads of PyTorch spin while they wait for each other: with a core taken away it can be ten times slower.
+    print(f"warning: load average {load:.1f}: others use this machine, and the peer suffers more", file=sys.stderr)
   draw_pairs(options, folder)
   subprocess.run(_command(options.peer_python, "weights", folder), check=True)
   pythons = {"mtc": sys.executable, "peer": options.peer_python}
@@ -77,6 +82,8 @@ def compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
   return {
     "model": options.model,
     "dtype": options.dtype,
+    "batch": options.batch,
+    "load_before": round(load, 2),
     "steps": options.steps,
     "speedup": round(speed["mtc"] / speed["peer"], 3),
     "examples_per_second": {name: round(value, 2) for name, value in speed.items()},
