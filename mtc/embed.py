@@ -160,8 +160,12 @@ def _compiled(encoder: models.Encoder) -> Callable[[PyTree, Tokens], jax.Array]:
   return parallel.map_over_devices(lambda params, tokens: embed_tokens(encoder, params, tokens, None))
 
 
-def load(directory: str | Path) -> Embedder:
+def load(directory: str | Path, dtype: str = "float32") -> Embedder:
   """Loads an mtc export, a sentence-transformers directory, or a plain Hugging Face directory (mean pooling).
+
+  Args:
+    directory: of the model.
+    dtype: what the encoder computes in, float32 or bfloat16; the vectors are float32 either way.
 
   Raises:
     ValueError: it is none of these, or its parts do not fit together; says which.
@@ -185,7 +189,7 @@ def load(directory: str | Path) -> Embedder:
   spec = models.ModelSpec(
     pretrained=str(backbone),
     dropout=0.0,
-    dtype="float32",
+    dtype=dtype,
     pooling=layout.pooling if layout else "mean",
     dim=projection["kernel"].shape[1] if projection else 0,
     projection=layout.activation if layout else "identity",
@@ -306,7 +310,7 @@ def _main(argv: Sequence[str]) -> None:
       raise ValueError(f"--output {output} does not end in .npy")
     if not output.parent.is_dir():
       raise ValueError(f"--output {output}: {output.parent} is not a directory")
-    model = load(f.model)
+    model = load(f.model, f.compute)
     stamp = {
       "model": _digest(Path(f.model)),
       "input": _digest(source),
@@ -314,6 +318,7 @@ def _main(argv: Sequence[str]) -> None:
       "role": f.role,
       "dim": f.dim,
       "dtype": f.dtype,
+      "compute": f.compute,
     }
     count = embed_file(model, source, output, field_name=f.field, role=f.role, dim=f.dim, dtype=f.dtype, stamp=stamp)
   print(f"{count:,} vectors in {output}")
@@ -328,4 +333,5 @@ if __name__ == "__main__":
   flags.DEFINE_string("role", "document", "Whose prompt precedes the texts: query or document.")
   flags.DEFINE_integer("dim", 0, "Keep the first so many dimensions; 0 = all.", lower_bound=0)
   flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Of the vectors.")
+  flags.DEFINE_enum("compute", "float32", ["float32", "bfloat16"], "What the encoder computes in.")
   app.run(_main, flags_parser=cli.parse_flags)

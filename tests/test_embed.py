@@ -100,6 +100,16 @@ def test_an_export_loads_as_it_was(embedder, exported, texts):
   np.testing.assert_array_equal(loaded.encode(long), embedder.encode(long))
 
 
+def test_bfloat16_is_near(embedder, exported, texts):
+  vectors = mtc.load(exported, "bfloat16").encode(texts)
+  whole = embedder.encode(texts)
+  assert vectors.dtype == np.float32 and not np.array_equal(vectors, whole)
+  np.testing.assert_allclose(vectors, whole, atol=0.02)
+  np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+  with pytest.raises(ValueError, match="model.dtype='float64' is unknown; use one of float32, bfloat16"):
+    mtc.load(exported, "float64")
+
+
 def test_a_plain_hugging_face_directory_loads_with_mean_pooling(embedder, tmp_path, texts):
   models.save_backbone(tmp_path, embedder.params["backbone"], embedder.config)
   data.tokenizer.save(embedder.tokenizer, tmp_path, max_length=160)
