@@ -18,7 +18,7 @@ import numpy as np
 from tokenizers import Tokenizer
 import tqdm
 
-from mtc import cli, data, models, parallel, records
+from mtc import cli, data, lock, models, parallel, records
 from mtc.data import read_texts
 from mtc.step import embed as embed_tokens
 from mtc.types import PyTree, Tokens
@@ -320,7 +320,8 @@ def _main(argv: Sequence[str]) -> None:
       "dtype": f.dtype,
       "compute": f.compute,
     }
-    count = embed_file(model, source, output, field_name=f.field, role=f.role, dim=f.dim, dtype=f.dtype, stamp=stamp)
+    with lock.held(output.with_name(output.name + ".lock"), f"--output {output}"):
+      count = embed_file(model, source, output, field_name=f.field, role=f.role, dim=f.dim, dtype=f.dtype, stamp=stamp)
   print(f"{count:,} vectors in {output}")
 
 

@@ -3,17 +3,14 @@
 python -m mtc.export --model DIR --numpy weights.npz: its weights as flat NumPy arrays, for anything else.
 """
 
-from collections.abc import Iterator, Sequence
-import contextlib
-import os
+from collections.abc import Sequence
 from pathlib import Path
-import shutil
 
 from absl import app, flags, logging
 import jax
 import numpy as np
 
-from mtc import cli, data, models, parallel
+from mtc import cli, data, models, parallel, whole
 from mtc.embed import Embedder, load
 
 
@@ -25,7 +22,7 @@ def write(embedder: Embedder, directory: Path, card: str = "") -> None:
       "tools that pass over this entry, read it as causal and give other vectors",
       directory,
     )
-  with _whole(directory) as partial:
+  with whole.folder(directory) as partial:
     params = parallel.to_host(embedder.params)
     models.save_backbone(partial, params["backbone"], embedder.config, params.get("masked_lm"))
     _write_around(embedder, partial)
@@ -46,7 +43,7 @@ def write_adapter(embedder: Embedder, directory: Path) -> None:
     name = str(inner.absolute())
   else:
     name = spec.pretrained
-  with _whole(directory) as partial:
+  with whole.folder(directory) as partial:
     models.save_adapter(partial, params, spec.lora, embedder.config, name)
     _write_around(embedder, partial)
 
@@ -57,10 +54,8 @@ def write_numpy(embedder: Embedder, path: Path) -> list[str]:
     jax.tree_util.keystr(place, simple=True, separator="/"): np.asarray(leaf, np.float32)
     for place, leaf in jax.tree_util.tree_leaves_with_path(parallel.to_host(embedder.params))
   }
-  partial = path.with_name(path.name + ".partial")
-  with open(partial, "wb") as file:
+  with whole.file(path) as partial, open(partial, "wb") as file:
     np.savez(file, allow_pickle=False, **flat)
-  os.replace(partial, path)
   return list(flat)
 
 
@@ -76,17 +71,6 @@ def _write_around(embedder: Embedder, directory: Path) -> None:
     max_length=embedder.max_length,
     activation=embedder.spec.projection or "identity",
   )
-
-
-@contextlib.contextmanager
-def _whole(directory: Path) -> Iterator[Path]:
-  """A new directory beside this one, which takes its place when the block has filled it."""
-  partial = directory.with_name(directory.name + ".partial")
-  shutil.rmtree(partial, ignore_errors=True)
-  partial.mkdir(parents=True)
-  yield partial
-  shutil.rmtree(directory, ignore_errors=True)
-  os.replace(partial, directory)
 
 
 def _main(argv: Sequence[str]) -> None:

@@ -8,7 +8,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from ml_collections import config_flags
 import numpy as np
 import tqdm
 
-from mtc import cli, data
+from mtc import cli, data, whole
 from mtc.config import Experiment
 from mtc.embed import load
 from mtc.evaluators.encoder import vectors
@@ -264,8 +263,7 @@ def write(path: Path, rows: Sequence[data.Example], texts: Texts, chosen: np.nda
     How many rows have how many negatives.
   """
   counts: Counter[int] = Counter()
-  partial = path.with_name(path.name + ".partial")
-  with open(partial, "w", encoding="utf-8") as file:
+  with whole.file(path) as partial, open(partial, "w", encoding="utf-8") as file:
     for row, query in zip(rows, texts.query_of, strict=True):
       if query < 0:
         continue
@@ -276,9 +274,6 @@ def write(path: Path, rows: Sequence[data.Example], texts: Texts, chosen: np.nda
         if row[name] not in ("", None):
           written[name] = row[name]
       file.write(json.dumps(written, ensure_ascii=False) + "\n")
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(partial, path)
   return counts
 
 

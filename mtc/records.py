@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 import json
 import math
-import os
 from pathlib import Path
 import platform
 import subprocess
 from typing import Any
 
-from mtc import config as config_lib, parallel
+from mtc import config as config_lib, parallel, whole
 from mtc.config import Run
 
 _PACKAGES = (
@@ -28,12 +27,8 @@ _PACKAGES = (
 
 def write_json(path: Path, value: Any) -> None:
   """Writes a whole file or none: a kill leaves the old one."""
-  partial = path.with_name(path.name + ".partial")
-  with open(partial, "w", encoding="utf-8") as file:
-    file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(partial, path)
+  with whole.file(path) as partial:
+    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def open_workdir(workdir: Path, settings: Run) -> Path:
@@ -114,9 +109,8 @@ class Metrics:
 
     if self._path.exists():
       lines = self._path.read_text(encoding="utf-8").splitlines()
-      partial = self._path.with_name(self._path.name + ".partial")
-      partial.write_text("".join(f"{line}\n" for line in lines if _step(line) <= step), encoding="utf-8")
-      os.replace(partial, self._path)
+      with whole.file(self._path) as partial:
+        partial.write_text("".join(f"{line}\n" for line in lines if _step(line) <= step), encoding="utf-8")
     self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
 
   def write(self, step: int, values: Mapping[str, float]) -> None:

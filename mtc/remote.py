@@ -16,7 +16,7 @@ import threading
 from absl import logging
 from etils import epath
 
-from mtc import parallel
+from mtc import lock, parallel
 
 CHECKPOINTS = "checkpoints"
 _SECONDS = 30  # between two looks at what has changed
@@ -26,13 +26,18 @@ _buckets: dict[Path, epath.Path] = {}  # folder here -> folder in a bucket
 
 @contextlib.contextmanager
 def workdir(name: str) -> Iterator[Path]:
-  """The folder to work in: `name` itself, or for gs:// a folder that the bucket follows.
+  """The folder to work in: `name` itself, which is then locked, or for gs:// a folder that the bucket follows.
+
+  A bucket has no locks: two runs of one workdir there are not told apart.
 
   Raises:
-    ValueError: the bucket cannot be read, or is of a kind that is unknown here.
+    ValueError: it is a file, or another process's workdir; the bucket cannot be read, or is of a kind that is unknown
+      here.
+    OSError: the folder cannot be made or written.
   """
   if "://" not in name:
-    yield Path(name)
+    with _alone(Path(name)) if parallel.is_main_process() else contextlib.nullcontext():
+      yield Path(name)
     return
   if not name.startswith("gs://"):
     raise ValueError(f"--workdir {name}: only gs:// is known here; mount other storage, or use a folder")
@@ -51,6 +56,13 @@ def workdir(name: str) -> Iterator[Path]:
   finally:
     del _buckets[mirror.here]
   shutil.rmtree(mirror.here)
+
+
+def _alone(folder: Path) -> contextlib.AbstractContextManager[None]:
+  if folder.exists() and not folder.is_dir():
+    raise ValueError(f"--workdir {folder} is a file; name a folder")
+  folder.mkdir(parents=True, exist_ok=True)
+  return lock.held(folder / ".lock", f"--workdir {folder}")
 
 
 def bucket_folder(name: str) -> epath.Path:

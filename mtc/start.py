@@ -2,9 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-import os
 from pathlib import Path
-import shutil
 
 import jax
 import numpy as np
@@ -93,16 +91,15 @@ def trained_tokenizer(
   directory: Path, texts: Iterable[str], vocab_size: int, *, positions: int, max_alphabet: int, strip_accents: bool
 ) -> Tokenizer:
   """The tokenizer in the directory, trained on the texts where there is none yet; see `data.tokenizer.train`."""
-  if not directory.exists():
+
+  def find(path: Path) -> Tokenizer | None:
+    return data.tokenizer.load(str(path)) if path.exists() else None
+
+  def make(path: Path) -> None:
     tokenizer = data.tokenizer.train(texts, vocab_size, max_alphabet=max_alphabet, strip_accents=strip_accents)
-    partial = directory.with_name(f"{directory.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    data.tokenizer.save(tokenizer, partial, max_length=positions)
-    try:
-      os.replace(partial, directory)
-    except OSError:  # another process of this run was quicker, with the same texts
-      shutil.rmtree(partial)
-  return data.tokenizer.load(str(directory))
+    data.tokenizer.save(tokenizer, path, max_length=positions)
+
+  return data.find_or_make(directory, find, make)
 
 
 def _texts(experiment: Experiment) -> Iterator[str]:

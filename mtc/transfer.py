@@ -24,7 +24,7 @@ from absl import app, flags
 from ml_collections import config_flags
 import numpy as np
 
-from mtc import balancing, cli, data, evaluate, export, loop, pages, records, remote, train, transfer_report
+from mtc import balancing, cli, data, evaluate, export, loop, pages, records, remote, train, transfer_report, whole
 from mtc.config import Experiment, to_dict
 from mtc.embed import Embedder, load
 from mtc.evaluators import Measured
@@ -305,8 +305,8 @@ class _Report:
       path = kept / f"{digest}.npy"
       if not path.exists():
         kept.mkdir(parents=True, exist_ok=True)
-        np.save(partial := path.with_suffix(".partial.npy"), self._load(model).encode(texts, role))
-        partial.replace(path)
+        with whole.file(path) as partial, open(partial, "wb") as file:
+          np.save(file, self._load(model).encode(texts, role))
       return np.load(path)[:, :dim]
 
     return evaluate.measure(encode, tables, self.experiment.evaluations)
@@ -433,9 +433,9 @@ def _diagnoses(folder: Path) -> dict[str, Any]:
     rows = [row for row in _lines(folder) if any(name.startswith(room) for name in row)]
     if rows:
       found[group]["steps"] = [row["step"] for row in rows]
-    for whole in sorted({name for row in rows for name in row if name.startswith(room)}):
-      first, _, rest = whole.removeprefix(room).partition("/")
-      values = [row.get(whole) for row in rows]
+    for name in sorted({key for row in rows for key in row if key.startswith(room)}):
+      first, _, rest = name.removeprefix(room).partition("/")
+      values = [row.get(name) for row in rows]
       if group == "gradients":
         found[group].setdefault(first, {})[rest] = values
       else:

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "mtc"
 
 # A room may import the rooms of the lines above its own, and no other.
 ORDER = (
-  {"types"},
+  {"types", "lock", "whole"},
   {"losses", "models", "parallel", "optim", "balancing", "geometry", "evaluators", "data"},
   {"config"},
   {"step", "checkpoint", "records", "remote", "cli"},

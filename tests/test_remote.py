@@ -18,7 +18,8 @@ def files(folder: Path) -> dict[str, str]:
   return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_folder_of_this_machine_is_itself():
+def test_a_folder_of_this_machine_is_itself(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
   with remote.workdir("runs/a") as workdir:
     assert workdir == Path("runs/a")
     assert str(remote.checkpoints(workdir)) == str(Path("runs/a/checkpoints").absolute())

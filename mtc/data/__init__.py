@@ -2,7 +2,7 @@
 
 from mtc.data import tokenizer
 from mtc.data.batches import batches
-from mtc.data.cache import user_cache
+from mtc.data.cache import find_or_make, user_cache
 from mtc.data.examples import Crops, Example, Kind, Pairs, SameLabel, Scored, Translations, read
 from mtc.data.leakage import HeldOut, Leaks, find_leaks, leakage_table
 from mtc.data.masking import Masker
@@ -47,6 +47,7 @@ __all__ = [
   "batches",
   "best_fit",
   "find_leaks",
+  "find_or_make",
   "leakage_table",
   "make_input",
   "open_npy",
