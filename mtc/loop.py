@@ -51,12 +51,14 @@ def run(
     diagnose: (state before a step, its batch, its number from 1 on, writer) -> whether it did anything.
   """
   first = 0
+  parallel.meet("the checkpoints")
   with contextlib.closing(Checkpoints(remote.checkpoints(workdir))) as checkpoints:
     restored = checkpoints.restore(state)
     if restored is not None:
       state, first = restored
     state = parallel.replicate(state)
     begin(first)
+    parallel.meet("the first step")
     with contextlib.closing(records.Metrics(workdir, first, parallel.is_main_process())) as writer:
 
       def measured(now: TrainState, taken: int, saved: int) -> float | None:
@@ -98,8 +100,9 @@ def _steps(
     total=settings.steps, initial=first, unit="step", disable=not parallel.is_main_process(), mininterval=0.5
   )
   batches = data.make_input(make_batch, first, end, settings.input)
-  with _signals() as stopped, contextlib.closing(batches), contextlib.closing(bar):
-    while taken < end and not stopped:
+  stopped, agree = 0, parallel.Agreement()
+  with _signals() as seen, contextlib.closing(batches), contextlib.closing(bar):
+    while taken < end and not (stopped := agree(_first(seen))):
       waiting = time.perf_counter()
       _, batch = next(batches)
       waited = time.perf_counter() - waiting
@@ -124,7 +127,12 @@ def _steps(
       watch.check()
       checkpoints.save(parallel.to_host(state), taken)
     checkpoints.wait()
-  return state, taken, stopped[0] if stopped else 0
+    stopped = stopped or max(agree(_first(seen)), agree(_first(seen)))  # the second hears what came since
+  return state, taken, stopped
+
+
+def _first(seen: list[int]) -> int:
+  return seen[0] if seen else 0
 
 
 class _Watch:

@@ -16,7 +16,7 @@ from mtc import cli, parallel, remote, train
 
 def main(argv: Sequence[str]) -> None:
   f = flags.FLAGS
-  with contextlib.ExitStack() as stack:
+  with parallel.leaving_others(), contextlib.ExitStack() as stack:
     with cli.mistakes():
       experiment = cli.experiment(f.config, argv)
       if not f.workdir:

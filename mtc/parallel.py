@@ -5,7 +5,13 @@ function (`weighted_mean`), and the gradients are then averaged (`mean_over_devi
 right loss and wrong gradients.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import functools
+import os
+import sys
+import threading
+import traceback
 from typing import Any
 
 import jax
@@ -16,6 +22,10 @@ import numpy as np
 from mtc.types import Array, PyTree
 
 _AXIS = "devices"
+# Seconds. A process that is silent for so long is taken for dead, and the others end; they wait for those that start
+# later, and at the end for the one that scores and exports, however long that takes: it is alive.
+_HEARTBEAT, _START, _PATIENCE = 30, 300, 24 * 3600
+_FAREWELL = 10  # seconds that a process which fails waits for the others
 
 
 def initialize(coordinator: str = "", process_id: int = 0, process_count: int = 1, detect: bool = False) -> None:
@@ -27,8 +37,14 @@ def initialize(coordinator: str = "", process_id: int = 0, process_count: int = 
     process_count: how many processes there are.
     detect: let jax find the three others (TPU pods, Slurm, Open MPI).
   """
+  join = functools.partial(
+    jax.distributed.initialize,
+    heartbeat_timeout_seconds=_HEARTBEAT,
+    initialization_timeout=_START,
+    shutdown_timeout_seconds=_PATIENCE,
+  )
   if detect:
-    jax.distributed.initialize()
+    join()
   elif process_count > 1:
     if not coordinator:
       raise ValueError(f"process_count={process_count} needs coordinator=HOST:PORT; give the address of process 0")
@@ -36,7 +52,69 @@ def initialize(coordinator: str = "", process_id: int = 0, process_count: int = 
       raise ValueError(
         f"process_id={process_id} is not one of the {process_count} processes; use 0 to {process_count - 1}"
       )
-    jax.distributed.initialize(coordinator, process_count, process_id)
+    join(coordinator, process_count, process_id)
+
+
+@contextlib.contextmanager
+def leaving_others() -> Iterator[None]:
+  """Ends this process soon where the block fails, though others of its run may wait for it.
+
+  Without this it would wait for them at its exit, and they for it in the next step. Does nothing for a single process.
+  """
+  try:
+    yield
+  except BaseException as error:
+    code = error.code if isinstance(error, SystemExit) else 1
+    # After a signal all processes stop at the same step, and leave together.
+    if code in (None, 0, 130, 143) or not jax.distributed.is_initialized():
+      raise
+    if not isinstance(error, SystemExit):
+      traceback.print_exc()
+    print(
+      f"error: process {jax.process_index()} of {jax.process_count()} ends, and with it the run. If the error above is "
+      "of a connection, another process ended first, and its output says why. The same command goes on from the last "
+      "checkpoint",
+      file=sys.stderr,
+    )
+    # Where all fail alike, they take leave of each other and each says why.
+    leaving = threading.Thread(target=jax.distributed.shutdown, daemon=True)
+    leaving.start()
+    leaving.join(_FAREWELL)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 1)
+
+
+def meet(what: str) -> None:
+  """Waits for all processes at a place of this name, which a run passes once, however long the slowest takes.
+
+  In a collective they wait shorter: on CPU for 30 seconds, if it is the first one.
+  """
+  if jax.process_count() > 1:
+    from orbax.checkpoint import multihost
+
+    everyone = set(range(jax.process_count()))  # said, so that no collective is used
+    multihost.sync_global_processes(what, timeout=_PATIENCE, processes=everyone)
+
+
+class Agreement:
+  """What one process knows, such as a signal, made known to all of them before the same step."""
+
+  def __init__(self):
+    self._sent: jax.Array | None = None
+
+  def __call__(self, number: int) -> int:
+    """The greatest number that any process gave the last time; all must call it equally often."""
+    if jax.process_count() == 1:
+      return number
+    # Read one call later, so that nobody waits: the devices have long been there.
+    before, self._sent = self._sent, _greatest()(np.full(len(local_devices()), number, np.int32))
+    return 0 if before is None else int(to_host(before))
+
+
+@functools.cache
+def _greatest() -> Callable:
+  return jax.pmap(lambda x: jax.lax.pmax(x, _AXIS), axis_name=_AXIS, out_axes=None)
 
 
 def device_count() -> int:

@@ -240,7 +240,7 @@ def _already_done(workdir: Path) -> int:
 
 def _main(argv: Sequence[str]) -> None:
   f = flags.FLAGS
-  with contextlib.ExitStack() as stack:
+  with parallel.leaving_others(), contextlib.ExitStack() as stack:
     with cli.mistakes():
       settings = cli.checked(f.config, argv, Pretraining)
       if not f.workdir:

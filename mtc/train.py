@@ -184,7 +184,8 @@ class _Run:
 
   def _begin(self, first: int) -> None:
     print(self._introduction(first), flush=True)
-    self._before()
+    if parallel.is_main_process():
+      self._before()
 
   def _before(self) -> dict:
     """The scores of the untrained model and of TF-IDF: measured once, then read."""

@@ -154,3 +154,40 @@ def test_every_layout_is_the_same_run(config, one, data_dir, tmp_path, count, de
 def test_a_run_begun_by_two_processes_goes_on_in_one(config, one, data_dir, tmp_path):
   run(config, tmp_path / "run", 2, 2, "--config.stop_after=3")
   assert_same_run(one, run(config, tmp_path / "run", 1, 4), data_dir)
+
+
+LONG = ["--config.steps=100000", "--config.log_every=5", "--config.checkpoint_every=5"]
+
+
+def wait_for_checkpoint(processes: Processes, workdir: Path) -> None:
+  end = time.monotonic() + 120
+  while not any(p.name.startswith("step_") and "tmp" not in p.name for p in workdir.glob("checkpoints/*")):
+    assert time.monotonic() < end and all(p.poll() is None for p in processes.started), processes.said(0)
+    time.sleep(0.2)
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_killed_process_ends_the_others_and_the_run_goes_on(config, tmp_path, killed):
+  workdir = tmp_path / "run"
+  with Processes(config, workdir, 2, 1, *LONG) as processes:
+    wait_for_checkpoint(processes, workdir)
+    processes.started[killed].kill()
+    codes = processes.codes(60)
+    said = processes.said(1 - killed)
+  assert codes[killed] == -signal.SIGKILL and codes[1 - killed] not in (0, 2), said
+  # Where the one that is killed is the one through which they find each other, jax itself may be quicker to end it.
+  assert "another process ended first" in said or "distributed service detected fatal errors" in said
+  stopping = ["--config.stop_after=1"]  # at once, and at the step of the checkpoint
+  run(config, workdir, 1, 2, *LONG, *stopping)
+  assert "going on from step" in (tmp_path / "run.1.0").read_text()
+
+
+def test_processes_that_hear_a_signal_at_different_times_stop_at_the_same_step(config, tmp_path):
+  workdir = tmp_path / "run"
+  with Processes(config, workdir, 2, 1, *LONG) as processes:
+    wait_for_checkpoint(processes, workdir)
+    processes.started[1].send_signal(signal.SIGTERM)  # the other hears it through this one
+    assert processes.codes(60) == [143, 143], processes.said(0)
+    saved = [processes.said(i).split("saved at step ")[1].split()[0] for i in (0, 1)]
+  assert saved[0] == saved[1]
+  assert (workdir / "checkpoints" / f"step_{saved[0]}").is_dir()
