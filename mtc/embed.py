@@ -1,12 +1,15 @@
 """Texts to vectors, at any scale: `mtc.load(directory).encode(texts)`, and python -m mtc.embed for files.
 
 python -m mtc.embed --model runs/a/export --input posts.jsonl --field text --output posts.npy [--role query] [--dim 50]
+
+On many machines, I of N: the same with --shard I/N on each, and at the end, on any that sees the files, --merge N.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 import functools
 import hashlib
+import itertools
 import json
 import os
 from pathlib import Path
@@ -18,7 +21,7 @@ import numpy as np
 from tokenizers import Tokenizer
 import tqdm
 
-from mtc import cli, data, lock, models, parallel, records
+from mtc import cli, data, lock, models, parallel, records, shards
 from mtc.data import read_texts
 from mtc.step import embed as embed_tokens
 from mtc.types import PyTree, Tokens
@@ -241,35 +244,37 @@ def embed_file(
   dim: int,
   dtype: str,
   stamp: Mapping[str, Any],
+  shard: tuple[int, int] = (0, 1),
 ) -> int:
-  """Embeds every text of a file into a `.npy` of the same order; returns how many.
+  """Embeds the texts of a file, or this shard (index, of how many) of them, into a `.npy` of the same order.
 
   It is written beside the output first and renamed at the end, and goes on where an earlier call of the same work
-  (`stamp`) was interrupted.
+  (`stamp`) was interrupted. Returns how many vectors there are.
   """
   count = sum(1 for _ in read_texts(source, field_name))  # also finds a row that cannot be used before any work
   if not count:
     raise ValueError(f"{source} holds no text")
   partial, progress = output.with_name(output.name + ".partial"), output.with_name(output.name + ".progress.json")
   width = dim or model.width
-  stamp = {**stamp, "rows": count, "width": width}
+  mine = shards.split(count, shard, BLOCK)
+  stamp = {**stamp, "rows": count, "width": width, "shard": list(shard)}
   done = _resume(partial, progress, stamp)
-  mode = "r+" if done else "w+"
-  vectors = np.lib.format.open_memmap(
-    partial, mode=mode, dtype=np.dtype(dtype), shape=(count, width) if mode == "w+" else None
-  )
-  with tqdm.tqdm(total=count, initial=done, unit="text") as bar:
-    for start, texts in _blocks(read_texts(source, field_name)):
+  if not done:
+    np.lib.format.open_memmap(partial, mode="w+", dtype=np.dtype(dtype), shape=(len(mine), width))
+  with tqdm.tqdm(total=len(mine), initial=done, unit="text") as bar:
+    for start, texts in _blocks(itertools.islice(read_texts(source, field_name), mine.start, mine.stop)):
       if start < done:
         continue
-      vectors[start : start + len(texts)] = model.encode(texts, role=role, dim=dim or None)
+      encoded = model.encode(texts, role=role, dim=dim or None)
+      vectors = np.lib.format.open_memmap(partial, mode="r+")  # for a block: what was mapped would count as memory
+      vectors[start : start + len(texts)] = encoded
       vectors.flush()
+      del vectors
       records.write_json(progress, {"stamp": stamp, "done": start + len(texts)})
       bar.update(len(texts))
-  del vectors
   os.replace(partial, output)
   progress.unlink()
-  return count
+  return len(mine)
 
 
 def _blocks(texts: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
@@ -300,16 +305,23 @@ def _main(argv: Sequence[str]) -> None:
   with cli.mistakes():
     if len(argv) > 1:
       raise ValueError(f"{argv[1]!r} is not a flag; see --help")
-    for name in ("model", "input", "output"):
+    for name in ("output",) if f.merge else ("model", "input", "output"):
       if not getattr(f, name):
         raise ValueError(
           f"--{name} is missing; for example --model runs/a/export --input posts.jsonl --output posts.npy"
         )
-    source, output = Path(f.input), Path(f.output)
+    source, output, shard = Path(f.input), Path(f.output), shards.parse(f.shard or "0/1")
     if output.suffix != ".npy":
       raise ValueError(f"--output {output} does not end in .npy")
     if not output.parent.is_dir():
       raise ValueError(f"--output {output}: {output.parent} is not a directory")
+    if f.merge:
+      with lock.held(output.with_name(output.name + ".lock"), f"--output {output}"):
+        count = shards.merge(output, f.merge)
+      print(f"{count:,} vectors in {output}")
+      return
+    if f.shard:
+      output = shards.path(output, shard)
     model = load(f.model, f.compute)
     stamp = {
       "model": _digest(Path(f.model)),
@@ -321,7 +333,11 @@ def _main(argv: Sequence[str]) -> None:
       "compute": f.compute,
     }
     with lock.held(output.with_name(output.name + ".lock"), f"--output {output}"):
-      count = embed_file(model, source, output, field_name=f.field, role=f.role, dim=f.dim, dtype=f.dtype, stamp=stamp)
+      count = embed_file(
+        model, source, output, field_name=f.field, role=f.role, dim=f.dim, dtype=f.dtype, stamp=stamp, shard=shard
+      )
+      if f.shard:
+        shards.describe(output, stamp | {"shards": shard[1]})
   print(f"{count:,} vectors in {output}")
 
 
@@ -334,5 +350,7 @@ if __name__ == "__main__":
   flags.DEFINE_string("role", "document", "Whose prompt precedes the texts: query or document.")
   flags.DEFINE_integer("dim", 0, "Keep the first so many dimensions; 0 = all.", lower_bound=0)
   flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Of the vectors.")
+  flags.DEFINE_string("shard", "", "I/N: embed the I-th (from 0) of N parts into OUTPUT.I-of-N.npy.")
+  flags.DEFINE_integer("merge", 0, "Join the files of so many shards to OUTPUT, and embed nothing.", lower_bound=0)
   flags.DEFINE_enum("compute", "float32", ["float32", "bfloat16"], "What the encoder computes in.")
   app.run(_main, flags_parser=cli.parse_flags)
