@@ -1,0 +1,127 @@
+"""Runs a tiny experiment again and again, each time in a fork, and kills it where it is told; see test_kills.py.
+
+Everything is imported once, before any fork, so that a try takes seconds. A line of JSON comes in for each try:
+{"workdir", "log", "operation", "seconds", "signals"}; one goes out: {"code", "operations", "seconds"}.
+"""
+
+import json
+import os
+from pathlib import Path
+import signal
+import sys
+import threading
+import time
+
+# What a process does to files. Orbax writes its arrays in C++, unseen from here: random seconds are for these.
+EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree"}
+
+
+def experiment(data_dir: str, cache_dir: str):
+  """Two tasks, a tokenizer to train, evaluations on the way, dropout on."""
+  from mtc import data
+  from mtc.config import Evaluation, Experiment, Task
+  from mtc.evaluators import KNN, Retrieval
+  from mtc.losses import InfoNCE
+  from mtc.models import ModelSpec
+  from mtc.optim import OptimSpec
+
+  return Experiment(
+    tasks={
+      "interest": Task(data.Folder("interest"), data.SameLabel(), InfoNCE(), batch_size=12, max_length=64),
+      "search_tweets": Task(
+        data.Folder("search_tweets"), data.Pairs(), InfoNCE(learn_temperature=True), batch_size=10, max_length=64
+      ),
+    },
+    evaluations={
+      "interest": Evaluation(data.Folder("interest"), data.SameLabel(), KNN(), reference="train"),
+      "search_tweets": Evaluation(data.Folder("search_tweets"), data.Pairs(), Retrieval()),
+    },
+    model=ModelSpec(layers=1, width=16, heads=2, mlp_width=32, vocab_size=400, positions=64, dim=8, dtype="float32"),
+    optim=OptimSpec(learning_rate=1e-2),
+    data_dir=data_dir,
+    cache_dir=cache_dir,
+    steps=6,
+    input="threads",
+    log_every=1,
+    checkpoint_every=2,
+    evaluate_every=2,
+  )
+
+
+class Operations:
+  """Counts what this process does to files below a folder, and kills it before the one of a number."""
+
+  def __init__(self, root: str, last: int):
+    self.count, self._root, self._last, self._lock = 0, root, last, threading.Lock()
+    sys.addaudithook(self._see)
+
+  def _see(self, event: str, arguments: tuple) -> None:
+    if event not in EVENTS or not str(arguments[0]).startswith(self._root):
+      return
+    if event == "open" and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+      return  # to read changes nothing
+    with self._lock:
+      self.count += 1
+      if self.count == self._last:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run(data_dir: str, root: str, order: dict, report: int) -> int:
+  """The run, in the fork; writes the number of operations to the descriptor."""
+  from mtc import cli, remote, train
+
+  operations = Operations(root, order.get("operation", 0))
+  with cli.mistakes(), remote.workdir(order["workdir"]) as workdir:
+    ready = train.prepare(experiment(data_dir, f"{root}/cache"), workdir)
+    try:
+      cli.finish(ready)
+    except SystemExit as end:
+      os.write(report, str(operations.count).encode())
+      return int(end.code or 0)
+  raise AssertionError("finish() ends the process")
+
+
+def main() -> None:
+  from mtc import cli, remote, train  # so that no fork has to  # noqa: F401
+
+  data_dir, root = sys.argv[1:]
+  answers = os.dup(1)
+  os.write(answers, b"ready\n")
+  for line in sys.stdin:
+    order = json.loads(line)
+    read, write = os.pipe()
+    began = time.monotonic()
+    if not (child := os.fork()):
+      code = 1
+      try:
+        log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        code = run(data_dir, root, order, write)
+      except SystemExit as end:
+        code = int(end.code or 0)
+      except BaseException:
+        import traceback
+
+        traceback.print_exc()
+      finally:
+        sys.stdout.flush()
+        os._exit(code)
+    os.close(write)
+    timers = []
+    for seconds, number in [(order.get("seconds"), signal.SIGKILL), *order.get("signals", ())]:
+      if seconds:
+        timers.append(threading.Timer(seconds, os.kill, (child, number)))
+        timers[-1].start()
+    _, status = os.waitpid(child, 0)
+    for timer in timers:
+      timer.cancel()
+    counted = os.read(read, 100)
+    os.close(read)
+    answer = {"code": os.waitstatus_to_exitcode(status), "operations": int(counted or 0)}
+    os.write(answers, json.dumps(answer | {"seconds": time.monotonic() - began}).encode() + b"\n")
+
+
+if __name__ == "__main__":
+  sys.path.insert(0, str(Path(__file__).parent.parent))
+  main()
