@@ -1,8 +1,11 @@
 """The tasks of the LiPost paper (arXiv 2405.11344) on public data, for python -m mtc.transfer: docs/transfer.md.
 
-python -m mtc.transfer --config configs/lipost.py --workdir runs/lipost --config.data_dir=DIR
+python -m mtc.transfer --config configs/lipost.py --workdir runs/lipost --config.data_dir=DIR --config.input=threads \
+  --seeds=3 --learning_rates=5e-4,2e-3
 
-Seven tasks are trained, one of them in twelve languages; four are only measured, and one of tags never seen.
+Six tasks are trained, one of them in twelve languages; five evaluations are of no task: stories of another source, tags
+never seen, and what nothing here is trained for. Two cores without an accelerator set the sizes: one layer of 128, texts
+cut at 48 tokens, and tests of one or two thousand rows.
 """
 
 from mtc.config import Evaluation, Experiment, Task
@@ -23,55 +26,60 @@ from mtc.optim import OptimSpec
 
 def get_config() -> Experiment:
   def labelled(name: str) -> Task:
-    return Task(Folder(name), SameLabel(), nested(InfoNCE(temperature=0.05)), batch_size=48, max_length=64)
+    return Task(Folder(name), SameLabel(), nested(InfoNCE(temperature=0.05)), batch_size=48, max_length=48)
 
   def search(name: str) -> Task:
     loss = InfoNCE(temperature=0.05, directions=("query_to_doc", "doc_to_query"))
-    return Task(Folder(name), Pairs(), nested(loss), batch_size=48, max_length=96)
+    return Task(Folder(name), Pairs(), nested(loss), batch_size=48, max_length=48)
 
   def nested(loss: InfoNCE) -> Matryoshka:
-    return Matryoshka(loss, dims=(32, 50, 128, 256))
+    return Matryoshka(loss, dims=(50, 128))
 
+  # At most so many are asked, known and searched, drawn by a seed: the report scores some fifty models.
+  stories = SameLabelRetrieval(limit=1200)
+  few = Retrieval(limit=800, document_limit=2000)
   return Experiment(
     tasks={
       "interest": labelled("interest"),
       "storyline": labelled("storyline"),
-      "crisis_event": labelled("crisis_event"),
       "hashtag": labelled("hashtag"),
       "search_tweets": search("search_tweets"),
       "search_medical": search("search_medical"),
       "intent": labelled("intent"),
     },
     evaluations={
-      "interest": Evaluation(Folder("interest"), SameLabel(), KNN(reference_limit=6000), reference="train"),
-      "storyline": Evaluation(Folder("storyline"), SameLabel(), SameLabelRetrieval()),
-      "crisis_event": Evaluation(Folder("crisis_event"), SameLabel(), SameLabelRetrieval(), validation=""),
-      "hashtag": Evaluation(Folder("hashtag"), SameLabel(), LabelRanking(reference_limit=6000), reference="train"),
-      "search_tweets": Evaluation(Folder("search_tweets"), Pairs(), Retrieval()),
-      "search_medical": Evaluation(Folder("search_medical"), Pairs(), Retrieval()),
-      "intent": Evaluation(Folder("intent"), SameLabel(), KNN(limit=12500, reference_limit=6000), reference="train"),
-      "sts": Evaluation(Folder("sts"), Scored(), STS(), validation=""),
-      "sib_topic": Evaluation(Folder("sib_topic"), SameLabel(), ZeroShot("a text about {}"), validation=""),
-      "crosslingual_qa": Evaluation(Folder("crosslingual_qa"), Pairs(), CrossLingualRetrieval(), validation=""),
-      "unseen_tags": Evaluation(
-        Folder("hashtag"), SameLabel(), SameLabelRetrieval(), test="test_unseen_tags", validation=""
+      "interest": Evaluation(
+        Folder("interest"), SameLabel(), KNN(limit=1200, reference_limit=2000), reference="train"
       ),
+      "storyline": Evaluation(Folder("storyline"), SameLabel(), stories),
+      "crisis_event": Evaluation(Folder("crisis_event"), SameLabel(), stories, validation=""),
+      "hashtag": Evaluation(Folder("hashtag"), SameLabel(), LabelRanking(reference_limit=2000), reference="train"),
+      "search_tweets": Evaluation(Folder("search_tweets"), Pairs(), few),
+      "search_medical": Evaluation(Folder("search_medical"), Pairs(), few),
+      "intent": Evaluation(Folder("intent"), SameLabel(), KNN(limit=1500, reference_limit=2000), reference="train"),
+      "sts": Evaluation(Folder("sts"), Scored(), STS(limit=1100), validation=""),
+      "sib_topic": Evaluation(Folder("sib_topic"), SameLabel(), ZeroShot("a text about {}", limit=840), validation=""),
+      "crosslingual_qa": Evaluation(
+        Folder("crosslingual_qa"), Pairs(), CrossLingualRetrieval(limit=110, document_limit=2000), validation=""
+      ),
+      "unseen_tags": Evaluation(Folder("hashtag"), SameLabel(), stories, test="test_unseen_tags", validation=""),
     },
     model=ModelSpec(
       architecture="modernbert",
       layers=1,
-      width=256,
-      heads=4,
-      mlp_width=512,
-      vocab_size=16384,
+      width=128,
+      heads=2,
+      mlp_width=128,
+      vocab_size=12288,
       positions=128,
       rarity=1e-3,
       dropout=0.0,
-      dim=256,
+      dim=128,
       dtype="float32",
     ),
-    optim=OptimSpec(learning_rate=5e-4),
-    steps=300,
-    checkpoint_every=100,
-    diagnose_every=50,
+    optim=OptimSpec(learning_rate=1e-3),
+    steps=200,
+    checkpoint_every=1000,
+    diagnose_every=20,
+    on_leak="drop",
   )

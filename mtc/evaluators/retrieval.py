@@ -8,7 +8,7 @@ import numpy as np
 from mtc.evaluators.encoder import Evaluator, TextEncoder, vectors
 from mtc.evaluators.metrics import Measured, means
 from mtc.evaluators.similarity import top_k
-from mtc.evaluators.tables import Search
+from mtc.evaluators.tables import Search, smaller
 
 
 @dataclasses.dataclass
@@ -25,6 +25,7 @@ class Retrieval(Evaluator):
     map_at: a relevant document beyond this rank counts 0.
     recall_at: ranks, one metric for each.
     precision_at: ranks, one metric for each.
+    limit, document_limit, seed: as of `smaller`; with fewer documents search is easier.
   """
 
   mrr_at: int = 10
@@ -32,6 +33,9 @@ class Retrieval(Evaluator):
   map_at: int = 10
   recall_at: Sequence[int] = (1, 10)
   precision_at: Sequence[int] = (1,)
+  limit: int = 0
+  document_limit: int = 0
+  seed: int = 0
 
   def measure(self, encode: TextEncoder, table: Search) -> Measured:
     """`mrr@k` first, then the others, each from 0 to 1; then each as `metric/language` of the query."""
@@ -39,6 +43,7 @@ class Retrieval(Evaluator):
     depth = max(ranks)
     if min(ranks) < 1:
       raise ValueError(f"{self} looks at no rank at all for some metric; use 1 or more for each")
+    table = smaller(table, self.limit, self.document_limit, self.seed)
     asked = list(table.qrels)
     documents = sorted(table.corpus, reverse=True)
     found = top_k(

@@ -5,6 +5,8 @@ import dataclasses
 
 import numpy as np
 
+from mtc.evaluators.metrics import subset
+
 
 @dataclasses.dataclass
 class Search:
@@ -130,6 +132,30 @@ class Parallel:
 
 
 Table = Search | Labelled | Graded | Parallel
+
+
+def smaller(table: Search, limit: int, document_limit: int, seed: int) -> Search:
+  """The same search with fewer queries and documents.
+
+  With the queries a, b and the documents A, B, C, D of which A answers a, `limit=1` may keep a, and then
+  `document_limit=2` keeps A, and one of B, C and D.
+
+  Args:
+    table: what is searched.
+    limit: queries at most, drawn by `seed`; 0 takes all.
+    document_limit: documents at most, drawn by `seed`; 0 takes all. Those judged for a kept query stay, however many.
+    seed: of the draws.
+  """
+  if not limit and not document_limit:
+    return table
+  asked = list(table.qrels)
+  qrels = {asked[index]: table.qrels[asked[index]] for index in subset(len(asked), limit, seed)}
+  judged = {document for judgements in qrels.values() for document in judgements}
+  others = [document for document in table.corpus if document not in judged]
+  spare = max(document_limit - len(judged), 0) if document_limit else len(others)
+  drawn = {others[index] for index in subset(len(others), spare, seed)} if spare else set()
+  corpus = {document: text for document, text in table.corpus.items() if document in judged or document in drawn}
+  return Search(table.queries, corpus, qrels, table.languages, table.document_languages)
 
 
 def _not_empty(rows, what: str):
