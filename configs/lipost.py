@@ -3,9 +3,10 @@
 python -m mtc.transfer --config configs/lipost.py --workdir runs/lipost --config.data_dir=DIR --config.input=threads \
   --seeds=3 --learning_rates=5e-4,2e-3
 
-Six tasks are trained, one of them in twelve languages; five evaluations are of no task: stories of another source, tags
-never seen, and what nothing here is trained for. Two cores without an accelerator set the sizes: one layer of 128, texts
-cut at 48 tokens, and tests of one or two thousand rows.
+Six tasks are trained, one of them in twelve languages; five evaluations are of no task: stories of another source,
+tags never seen, and what nothing here is trained for. Two cores without an accelerator set the sizes: one layer of 128,
+texts cut at 48 tokens, and tests of one or two thousand rows. `crisis_event` is no task, for its validation split is
+one event, so that no learning rate can be chosen on it.
 """
 
 from mtc.config import Evaluation, Experiment, Task

@@ -145,7 +145,12 @@ def smaller(table: Search, limit: int, document_limit: int, seed: int) -> Search
     limit: queries at most, drawn by `seed`; 0 takes all.
     document_limit: documents at most, drawn by `seed`; 0 takes all. Those judged for a kept query stay, however many.
     seed: of the draws.
+
+  Raises:
+    ValueError: a limit is negative.
   """
+  if document_limit < 0:
+    raise ValueError(f"document_limit={document_limit} is negative; use 0 for all")
   if not limit and not document_limit:
     return table
   asked = list(table.qrels)

@@ -3,6 +3,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from mtc.evaluators import CrossLingualRetrieval, Search
+from mtc.evaluators.tables import smaller
 
 
 def pool(mteb):
@@ -72,3 +73,10 @@ def test_a_language_without_an_answer_to_every_query_is_not_told_apart(mteb, enc
   table, vectors = pool(mteb)
   del table.qrels["a0"]["b0"]
   assert not any(name.startswith("map_to_b") for name in CrossLingualRetrieval(by_answer=True)(encoder(vectors), table))
+
+
+def test_fewer_queries_and_documents(mteb, encoder):
+  table, vectors = pool(mteb)
+  scores = CrossLingualRetrieval(limit=4, document_limit=15, seed=1)(encoder(vectors), table)
+  assert scores == CrossLingualRetrieval()(encoder(vectors), smaller(table, 4, 15, seed=1))
+  assert scores["map"] != CrossLingualRetrieval()(encoder(vectors), table)["map"]

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from mtc.evaluators import Retrieval, Search
+from mtc.evaluators.tables import smaller
 
 
 @pytest.fixture
@@ -90,3 +91,28 @@ def test_no_rank_at_all(encoder):
   table = Search({"q": "x"}, {"a": "x"}, {"q": {"a": 1}})
   with pytest.raises(ValueError, match="use 1 or more"):
     Retrieval(mrr_at=0)(encoder({"x": [1, 0]}), table)
+
+
+def test_fewer_queries_and_documents(mteb, encoder):
+  """What is asked of a smaller table is what is asked of the table that a hand makes of the same draws."""
+  table, vectors = search(mteb)
+  small = smaller(table, 2, 20, seed=3)
+  kept = [id for id in table.qrels if id in small.qrels]
+  judged = {document for query in kept for document in table.qrels[query]}
+  assert len(kept) == 2 and len(judged) < 20 and len(small.corpus) == 20 and judged <= set(small.corpus)
+  by_hand = Search({id: id for id in kept}, {id: id for id in small.corpus}, {id: table.qrels[id] for id in kept})
+  scores = Retrieval(limit=2, document_limit=20, seed=3)(encoder(vectors), table)
+  assert scores == pytest.approx(Retrieval()(encoder(vectors), by_hand))
+  assert scores != pytest.approx(Retrieval(limit=2, seed=3)(encoder(vectors), table))
+  assert set(smaller(table, 2, 20, seed=4).qrels) != set(kept)
+
+
+def test_judged_documents_stay_and_no_limit_takes_all():
+  table = Search({"a": "a", "b": "b"}, dict(zip("ABCD", "ABCD", strict=True)), {"a": {"A": 1, "B": 0}, "b": {"C": 1}})
+  assert smaller(table, 0, 0, seed=0) is table
+  assert set(smaller(table, 0, 1, seed=0).corpus) == {"A", "B", "C"}
+  assert set(smaller(table, 1, 0, seed=0).corpus) == set("ABCD")
+  with pytest.raises(ValueError, match="limit=-1 is negative"):
+    smaller(table, -1, 0, seed=0)
+  with pytest.raises(ValueError, match="document_limit=-1 is negative"):
+    smaller(table, 0, -1, seed=0)

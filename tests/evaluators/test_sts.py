@@ -3,6 +3,7 @@ import pytest
 from scipy import stats
 
 from mtc.evaluators import STS, Graded
+from mtc.evaluators.metrics import subset
 
 
 def made(rng, count=50, dim=4):
@@ -44,3 +45,13 @@ def test_a_collapsed_encoder_scores_zero():
   noise = iter(np.random.default_rng(2).normal(size=(8, 8)) * 1e-7)
   scores = STS()(lambda texts, role="": np.array([np.ones(8) + next(noise) for _ in texts]), table)
   assert len(scores) == 6 and set(scores.values()) == {0.0}
+
+
+def test_fewer_pairs(numbered):
+  table, vectors, cosines = made(np.random.default_rng(3))
+  table.languages = ["ja"] * 20 + ["de"] * 30
+  chosen = subset(50, 12, 7)
+  measured = STS(limit=12, seed=7).measure(numbered(vectors), table)
+  assert list(measured.languages) == [table.languages[index] for index in chosen]
+  scores = np.array(table.scores)[chosen]
+  assert measured.scores()["spearman"] == pytest.approx(stats.spearmanr(cosines[chosen], scores).statistic)
