@@ -211,10 +211,11 @@ def test_the_same_numbers_give_the_same_bytes(found, page):
 
 def test_the_numbers_are_those_of_the_dict(found, page):
   read = Page(page)
-  rows = {row[0]: row for row in read.rows if len(row) == 9}
+  rows = {row[0]: row for row in read.rows if len(row) == 7}
   scores = {row["name"]: row["scores"] for row in found["matrix"]["rows"]}
   for gain in found["gains"]:
     name = gain["evaluation"] + (" (zero-shot)" if gain["zero_shot"] else "")
+    name += f"{gain['metric']}, {found['evaluations'][gain['evaluation']]['rows']:,} test rows"
     assert rows[name][1] == f"{gain['gain']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
     assert rows[name][2].endswith(gain["verdict"]) and rows[name][-1] == gain["baseline"]
     both = [scores[way][gain["evaluation"]] for way in (gain["baseline"], "together")]

@@ -85,7 +85,7 @@ _STYLE = """
 :root { color-scheme: light; --line: #d8dee4; --soft: #57606a; --good: #116329; --bad: #a40e26; }
 * { box-sizing: border-box; }
 body { margin: 0; background: #fff; color: #1f2328; font: 16px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
-main { max-width: 1120px; margin: 0 auto; padding: 24px 16px 64px; overflow-wrap: anywhere; }
+main { max-width: 1240px; margin: 0 auto; padding: 24px 16px 64px; overflow-wrap: anywhere; }
 h1 { font-size: clamp(1.5rem, 5vw, 2.25rem); line-height: 1.2; margin: 0 0 8px; text-wrap: balance; }
 h2 { font-size: 1.35rem; line-height: 1.25; margin: 48px 0 8px; padding-top: 16px; border-top: 1px solid var(--line); }
 h3 { font-size: 1rem; margin: 24px 0 4px; }
@@ -109,14 +109,19 @@ svg { display: block; width: 100%; height: auto; overflow: visible; }
 svg * { stroke-linejoin: round; stroke-linecap: butt; }
 svg text { font-family: system-ui, -apple-system, "Segoe UI", sans-serif !important; }
 .scroll { overflow-x: auto; max-width: 100%; margin: 8px 0 16px; }
+/* A shadow at the edge says that a table goes on; what covers it scrolls along, and is there at the table's end only. */
+.scroll { background: linear-gradient(90deg, #fff0, #fff 60%) 100% 0 / 48px 100% local,
+  linear-gradient(270deg, #0004, #0000) 100% 0 / 12px 100%; background-repeat: no-repeat; }
 table { overflow-wrap: normal; border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 6px 12px; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 thead th { font-size: .8125rem; color: var(--soft); vertical-align: bottom; }
 thead small { display: block; font-weight: 400; }
 th[scope=row] { position: sticky; left: 0; background: #fff; min-width: min(13rem, 40vw); max-width: 14rem; }
 th[scope=row] { font-weight: 600; overflow-wrap: anywhere; }
+th[scope=row] small { display: block; font-weight: 400; color: var(--soft); }
+@media (max-width: 600px) { th, td { padding: 6px 8px; } th[scope=row] { min-width: 6.5rem; max-width: 8rem; } }
 td { white-space: nowrap; }
-td[style] small.interval { color: inherit; }
+td[style] small.interval { color: inherit; display: block; }
 td.own { box-shadow: inset 0 0 0 2px #1f2328; }
 small.interval { color: #424a53; font-size: .8125rem; white-space: nowrap; }
 .verdict { font-weight: 600; white-space: nowrap; }

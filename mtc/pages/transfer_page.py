@@ -127,17 +127,15 @@ def _short_vectors(found: Row) -> Html:
 def _gains(found: Row) -> Html:
   rows, scores = found["gains"], {row["name"]: row["scores"] for row in found["matrix"]["rows"]}
   marked = [Interval(_titled(row), row["gain"], row["low"], row["high"], row["verdict"]) for row in rows]
-  head = ["evaluation", "gain", "verdict", "alone", "together", "p", "metric", "test rows", "compared with"]
+  head = ["evaluation", "gain", "verdict", "alone", "together", "p", "compared with"]
   cells = [
     [
-      _titled(row),
+      join([_titled(row), tag("small", f"{row['metric']}, {_rows(found['evaluations'][row['evaluation']]['rows'])}")]),
       _change(row),
       _verdict(row),
       _bracketed(scores[row["baseline"]][row["evaluation"]], "mean"),
       _bracketed(scores["together"][row["evaluation"]], "mean"),
       _number(row["p"]),
-      row["metric"],
-      f"{found['evaluations'][row['evaluation']]['rows']:,}",
       row["baseline"],
     ]
     for row in rows
@@ -440,6 +438,10 @@ def _how(found: Row) -> Html:
 
 def _titled(row: Row) -> str:
   return row["evaluation"] + (" (zero-shot)" if row["zero_shot"] else "")
+
+
+def _rows(count: int) -> str:
+  return f"{count:,} test row{'' if count == 1 else 's'}"
 
 
 def _class(row: Row) -> str:
