@@ -109,7 +109,7 @@ svg { display: block; width: 100%; height: auto; overflow: visible; }
 svg * { stroke-linejoin: round; stroke-linecap: butt; }
 svg text { font-family: system-ui, -apple-system, "Segoe UI", sans-serif !important; }
 .scroll { overflow-x: auto; max-width: 100%; margin: 8px 0 16px; }
-/* A shadow at the edge says that a table goes on; what covers it scrolls along, and is there at the table's end only. */
+/* A shadow at the edge says that a table goes on; what covers it scrolls along, and is there at its end only. */
 .scroll { background: linear-gradient(90deg, #fff0, #fff 60%) 100% 0 / 48px 100% local,
   linear-gradient(270deg, #0004, #0000) 100% 0 / 12px 100%; background-repeat: no-repeat; }
 table { overflow-wrap: normal; border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
