@@ -1,5 +1,6 @@
 """A trained model as directories that Hugging Face, sentence-transformers, PEFT and `mtc.load` read.
 
+python -m mtc.export --model DIR --output DIR --dtype float16: a smaller copy of a model directory.
 python -m mtc.export --model DIR --numpy weights.npz: its weights as flat NumPy arrays, for anything else.
 """
 
@@ -13,9 +14,18 @@ import numpy as np
 from mtc import cli, data, models, parallel, whole
 from mtc.embed import Embedder, load
 
+DTYPES = ("float32", "float16", "bfloat16")
 
-def write(embedder: Embedder, directory: Path, card: str = "") -> None:
-  """Writes config, weights, tokenizer, modules and a card; the directory appears whole or not at all."""
+
+def write(embedder: Embedder, directory: Path, card: str = "", dtype: str = "float32") -> None:
+  """Writes config, weights, tokenizer, modules and a card; the directory appears whole or not at all.
+
+  Args:
+    embedder: what to write.
+    directory: where; what is there is replaced.
+    card: the README.md; "" = none.
+    dtype: of the files, one of DTYPES.
+  """
   if embedder.config.get("is_causal") is False:
     logging.warning(
       "%s is a decoder with bidirectional attention (is_causal=false in its config.json): transformers before 5.2, and "
@@ -24,8 +34,8 @@ def write(embedder: Embedder, directory: Path, card: str = "") -> None:
     )
   with whole.folder(directory) as partial:
     params = parallel.to_host(embedder.params)
-    models.save_backbone(partial, params["backbone"], embedder.config, params.get("masked_lm"))
-    _write_around(embedder, partial)
+    models.save_backbone(partial, params["backbone"], embedder.config, params.get("masked_lm"), dtype)
+    _write_around(embedder, partial, dtype)
     if card:
       (partial / "README.md").write_text(card, encoding="utf-8")
 
@@ -59,7 +69,7 @@ def write_numpy(embedder: Embedder, path: Path) -> list[str]:
   return list(flat)
 
 
-def _write_around(embedder: Embedder, directory: Path) -> None:
+def _write_around(embedder: Embedder, directory: Path, dtype: str = "float32") -> None:
   """The tokenizer, and the modules that follow the backbone."""
   data.tokenizer.save(embedder.tokenizer, directory, max_length=embedder.max_length)
   models.save_sentence_transformer(
@@ -70,6 +80,7 @@ def _write_around(embedder: Embedder, directory: Path) -> None:
     prompts=dict(embedder.prompts),
     max_length=embedder.max_length,
     activation=embedder.spec.projection or "identity",
+    dtype=dtype,
   )
 
 
@@ -78,16 +89,28 @@ def _main(argv: Sequence[str]) -> None:
   with cli.mistakes():
     if len(argv) > 1:
       raise ValueError(f"{argv[1]!r} is not a flag; see --help")
-    if not f.model or not f.numpy.endswith(".npz"):
-      raise ValueError("name a model and what to write: --model=runs/a/export --numpy=weights.npz")
-    if not Path(f.numpy).absolute().parent.is_dir():
-      raise ValueError(f"--numpy {f.numpy}: {Path(f.numpy).parent} is not a directory")
-    names = write_numpy(load(f.model), Path(f.numpy))
-  print(f"{len(names)} float32 arrays in {f.numpy}, from {names[0]} to {names[-1]}")
+    if not f.model or bool(f.numpy) == bool(f.output) or (f.numpy and not f.numpy.endswith(".npz")):
+      raise ValueError(
+        "name a model and what to write: --model=runs/a/export, and --output=DIR or --numpy=weights.npz"
+      )
+    for name, path in (("numpy", f.numpy), ("output", f.output)):
+      if path and not Path(path).absolute().parent.is_dir():
+        raise ValueError(f"--{name} {path}: {Path(path).parent} is not a directory")
+    if f.numpy:
+      names = write_numpy(load(f.model), Path(f.numpy))
+      print(f"{len(names)} float32 arrays in {f.numpy}, from {names[0]} to {names[-1]}")
+      return
+    if Path(f.output).exists():
+      raise ValueError(f"--output {f.output} exists already; name a new directory")
+    card = Path(f.model, "README.md")
+    write(load(f.model), Path(f.output), card.read_text(encoding="utf-8") if card.is_file() else "", f.dtype)
+    print(f"the model in {f.dtype}: {f.output}")
 
 
 if __name__ == "__main__":
   cli.set_up()
   flags.DEFINE_string("model", "", "An mtc export, a sentence-transformers or a Hugging Face directory.")
-  flags.DEFINE_string("numpy", "", "The .npz to write.")
+  flags.DEFINE_string("output", "", "The model directory to write.")
+  flags.DEFINE_enum("dtype", "float32", DTYPES, "Of its weights.")
+  flags.DEFINE_string("numpy", "", "The .npz to write instead.")
   app.run(_main, flags_parser=cli.parse_flags)

@@ -5,7 +5,6 @@ import html
 import json
 import re
 
-import jax
 import numpy as np
 import pytest
 import yaml
@@ -196,13 +195,3 @@ def test_a_run_leaves_a_card_and_another_one_the_same(data_dir, tmp_path, monkey
   scores = json.loads((tmp_path / "a" / "evaluation.json").read_text())["scores"]
   assert "| tags/map | " in pages[0] and f" | {scores['tags/map']:.3f} |" in pages[0]
   assert "tags/map/de" in pages[0] and "By language" in pages[0] and "python -m mtc.main --config=c.py" in pages[0]
-
-
-def test_flat_numpy_weights(make_embedder, tmp_path):
-  embedder = make_embedder()
-  names = export.write_numpy(embedder, tmp_path / "weights.npz")
-  with np.load(tmp_path / "weights.npz") as flat:
-    assert list(flat) == names and "projection/kernel" in names
-    assert sum(flat[name].size for name in names) == sum(leaf.size for leaf in jax.tree.leaves(embedder.params))
-    np.testing.assert_array_equal(flat["projection/kernel"], embedder.params["projection"]["kernel"])
-  assert [path.name for path in tmp_path.iterdir()] == ["weights.npz"]

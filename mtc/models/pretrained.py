@@ -19,6 +19,7 @@ from mtc.models.tensors import Stored, stored, write
 from mtc.models.untrusted import check_links, read_json
 from mtc.types import PyTree
 
+MINI = "mtc-mini"
 _BUFFER = ".rotary_emb.inv_freq"  # of every layer, in checkpoints of the first Llama models
 _CONVERT = (
   'convert it once, where torch is installed: python -c "from transformers import AutoModel; '
@@ -26,12 +27,20 @@ _CONVERT = (
 )
 
 
+def shipped(name: str | pathlib.Path) -> pathlib.Path | None:
+  """The directory of the encoder that comes with the package, where that is the name: "mtc-mini"."""
+  return pathlib.Path(__file__).parent.parent / "mini" if str(name) == MINI else None
+
+
 def resolve(pretrained: str) -> pathlib.Path:
-  """The directory of a model: `pretrained` itself if it is one, else the snapshot of that name on the Hugging Face hub.
+  """The directory of a model: one that comes with the package, `pretrained` itself if it is one, or else the snapshot
+  of that name on the Hugging Face hub.
 
   Raises:
     ValueError: it is neither, or the hub cannot be reached and there is no earlier download.
   """
+  if (mini := shipped(pretrained)) is not None:
+    return mini
   directory = pathlib.Path(pretrained).expanduser()
   if directory.is_dir():
     return directory
@@ -102,7 +111,8 @@ def save_backbone(
 
   Args:
     head: the tree of `params["masked_lm"]`: AutoModelForMaskedLM then loads both.
-    dtype: of the file: float32, float16 or bfloat16.
+    dtype: of the file: float32, float16 or bfloat16. Other tools compute in float32 all the same, as `mtc` does, for
+      that is what `config.json` says.
   """
   directory, architecture = pathlib.Path(directory), family(config)
   directory.mkdir(parents=True, exist_ok=True)
@@ -113,7 +123,7 @@ def save_backbone(
     model, prefix = names.model, names.backbone
     tensors = _named(masked_lm.head_table(config), head)
   tensors |= {prefix + name: value for name, value in _named(table, backbone).items()}
-  saved = {**config, "architectures": [model], "dtype": dtype}
+  saved = {**config, "architectures": [model], "dtype": "float32"}
   saved.pop("torch_dtype", None)  # the older name of dtype
   write(directory / "model.safetensors", tensors, dtype)
   (directory / "config.json").write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n", encoding="utf-8")

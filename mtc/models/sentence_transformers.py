@@ -92,6 +92,7 @@ def save_sentence_transformer(
   prompts: dict[str, str],
   max_length: int,
   activation: str = "identity",
+  dtype: str = "float32",
 ) -> None:
   """Writes the modules around a backbone that lies, or will lie, in the directory itself.
 
@@ -104,6 +105,7 @@ def save_sentence_transformer(
     prompts: role -> the text that precedes each input; "query" and "document" are always written.
     max_length: in tokens, with the special ones.
     activation: what follows the projection: identity or tanh.
+    dtype: of the projection's file: float32, float16 or bfloat16.
   """
   directory = pathlib.Path(directory)
   mode = _POOLINGS[pooling]
@@ -139,7 +141,7 @@ def save_sentence_transformer(
       "activation_function": _ACTIVATIONS[activation],
     }
     _write_json(directory / "2_Dense" / "config.json", dense)
-    write(directory / "2_Dense" / "model.safetensors", {"linear.weight": kernel.T, "linear.bias": bias})
+    write(directory / "2_Dense" / "model.safetensors", {"linear.weight": kernel.T, "linear.bias": bias}, dtype)
 
 
 def _read_modules(directory: pathlib.Path) -> tuple[list[str], list[pathlib.Path]]:
