@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 
 from mtc.models import ModelSpec, build, scratch_config, weigh_words
+from mtc.types import Tokens
 
 COUNTS = np.array([0, 5000, 900, 90, 9, 1, 1000, 3000], np.int64)
 
 
-def made(dim: int, constant: float = 0.05):
+def made(dim: int, constant: float = 0.05, architecture: str = "modernbert"):
   spec = ModelSpec(
-    architecture="modernbert", layers=1, width=32, heads=2, mlp_width=32, vocab_size=8, dim=dim, dtype="float32"
+    architecture=architecture, layers=1, width=32, heads=2, mlp_width=32, vocab_size=8, dim=dim, dtype="float32"
   )
   config = scratch_config(spec, 0)
   encoder = build(config, spec)
@@ -46,12 +47,34 @@ def test_the_projection_removes_the_common_direction(dim):
   assert np.linalg.svd(kernel, compute_uv=False).max() <= 1 + 1e-5
 
 
+@pytest.mark.parametrize("architecture", ["modernbert", "bert"])
+def test_the_layers_start_by_adding_nothing_and_can_learn(architecture):
+  """What comes out of the encoder is the normalised word (and in BERT its place), and what was silenced has a gradient."""
+  encoder, _, weighed = made(dim=0, architecture=architecture)
+  ids = np.array([[1, 5, 3]], np.int32)
+  tokens = Tokens(ids=ids, segment=np.ones_like(ids), position=np.arange(3, dtype=np.int32)[None], slots=1)
+  hidden = np.asarray(encoder.apply(weighed, tokens, None))
+  embeddings = weighed["backbone"]["embeddings"]
+  rows = np.asarray(embeddings["word"]["embedding"])[ids[0]]
+  if architecture == "bert":
+    rows = rows + np.asarray(embeddings["position"]["embedding"])[:3] + np.asarray(embeddings["type"]["embedding"])[0]
+  rows = rows - rows.mean(1, keepdims=True)
+  np.testing.assert_allclose(hidden, rows / rows.std(1, keepdims=True), rtol=1e-3, atol=2e-4)
+  grads = jax.grad(lambda params: (encoder.apply(params, tokens, None)[0, :5] ** 2).sum())(weighed)["backbone"]
+  layer = grads["layer_0"]
+  for name in ("attention_output", "mlp_output"):
+    assert np.abs(layer[name]["kernel"]).max() > 1e-6
+
+
 def test_the_rest_stays_and_nothing_is_changed_in_place():
   _, params, weighed = made(dim=5)
   before, after = dict(params["backbone"]), dict(weighed["backbone"])
   assert before.pop("embeddings")["word"]["embedding"].shape == after["embeddings"]["word"]["embedding"].shape
   assert after.pop("embeddings").keys() == params["backbone"]["embeddings"].keys()
-  assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), before, after))
+  same = jax.tree_util.tree_map_with_path(
+    lambda path, a, b: bool((a == b).all()) != ("_output" in jax.tree_util.keystr(path)), before, after
+  )
+  assert jax.tree.all(same)
   assert not np.array_equal(params["projection"]["kernel"], weighed["projection"]["kernel"])
 
 
