@@ -3,12 +3,15 @@
 python -m mtc.transfer --config configs/lipost.py --workdir runs/lipost --config.data_dir=DIR --config.input=threads \
   --seeds=3 --learning_rates=5e-4,2e-3
 
+`configs/lipost.py:pcgrad` balances the tasks by another name of BALANCING.
+
 Six tasks are trained, one of them in twelve languages; five evaluations are of no task: stories of another source,
 tags never seen, and what nothing here is trained for. Two cores without an accelerator set the sizes: one layer of 128,
 texts cut at 48 tokens, and tests of one or two thousand rows. `crisis_event` is no task, for its validation split is
 one event, so that no learning rate can be chosen on it.
 """
 
+from mtc.balancing import Fixed, GradNorm, PCGrad, Uncertainty
 from mtc.config import Evaluation, Experiment, Task
 from mtc.data import Folder, Pairs, SameLabel, Scored
 from mtc.evaluators import (
@@ -24,8 +27,10 @@ from mtc.losses import InfoNCE, Matryoshka
 from mtc.models import ModelSpec
 from mtc.optim import OptimSpec
 
+BALANCING = {"fixed": Fixed(), "uncertainty": Uncertainty(), "gradnorm": GradNorm(), "pcgrad": PCGrad()}
 
-def get_config() -> Experiment:
+
+def get_config(balancing: str = "fixed") -> Experiment:
   def labelled(name: str) -> Task:
     return Task(Folder(name), SameLabel(), nested(InfoNCE(temperature=0.05)), batch_size=48, max_length=48)
 
@@ -78,6 +83,7 @@ def get_config() -> Experiment:
       dim=128,
       dtype="float32",
     ),
+    balancing=BALANCING[balancing],
     optim=OptimSpec(learning_rate=1e-3),
     steps=200,
     checkpoint_every=1000,
