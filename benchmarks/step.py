@@ -16,7 +16,7 @@ import itertools
 import json
 import statistics
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ from mtc.config import Task
 from mtc.models import ModelSpec
 from mtc.models.spec import DTYPES
 from mtc.optim import OptimSpec
+from mtc.types import TrainState
 
 MODELS = {
   "tiny": {"layers": 2, "width": 64, "heads": 2, "mlp_width": 128},
@@ -54,45 +55,73 @@ def main() -> None:
   for chosen in itertools.product(*(getattr(options, name) for name in SWEPT)):
     setting = dict(zip(SWEPT, chosen))
     try:
-      result = measure(options, setting, peaks[setting["dtype"]])
+      kept = Setting(**{name: getattr(options, name) for name in Setting._fields if hasattr(options, name)} | setting)
+      result = measure(kept, peaks[setting["dtype"]], options.steps, options.repeats)
     except jax.errors.JaxRuntimeError as error:
       result = {"failed": str(error).splitlines()[0]}
     print(json.dumps(device | {"model": options.model, "tasks": options.tasks} | setting | result), flush=True)
 
 
-def measure(options: argparse.Namespace, setting: dict[str, Any], peak: float) -> dict[str, Any]:
-  """Times one setting; `peak`: operations a second of all devices."""
+class Setting(NamedTuple):
+  """What a step is made of."""
+
+  model: str = "minilm"
+  architecture: str = "bert"
+  batch: int = 256  # pairs of a step, of all tasks and devices
+  length: int = 128  # tokens of a row
+  chunks: int = 1  # of GradCache
+  dtype: str = "bfloat16"
+  loss: str = "infonce"
+  block: int = 0  # columns of the logit matrix at a time; 0 = all
+  tasks: int = 4  # that share the batch
+  texts: int = 0  # of all tasks together; 0 = a few more than a step holds
+  mean_length: float = 22  # tokens of a typical text
+  dropout: float = 0.1
+
+
+class Made(NamedTuple):
+  """All that it takes to train on made texts; the state is on the devices."""
+
+  spec: ModelSpec
+  packer: data.Packer
+  train_step: Callable
+  state: TrainState
+
+
+def make(setting: Setting) -> Made:
+  """Makes texts, model and step of one setting."""
   spec = ModelSpec(
-    architecture=options.architecture,
-    **MODELS[options.model],
+    architecture=setting.architecture,
+    **MODELS[setting.model],
     vocab_size=VOCABULARY,
-    positions=max(512, setting["length"]),
+    positions=max(512, setting.length),
     dim=0,
-    dropout=options.dropout,
-    dtype=setting["dtype"],
+    dropout=setting.dropout,
+    dtype=setting.dtype,
   )
-  config = models.scratch_config(spec, 0)
-  encoder = models.build(config, spec)
-  tasks = {
-    f"task{i}": Task(data.InMemory({}), loss=LOSSES[setting["loss"]](options.block)) for i in range(options.tasks)
-  }
-  prepared = {name: texts(i, setting["length"], options.mean_length, setting["batch"]) for i, name in enumerate(tasks)}
-  sampler = data.Sampler(prepared, dict.fromkeys(tasks, setting["batch"] // options.tasks), seed=0)
+  encoder = models.build(models.scratch_config(spec, 0), spec)
+  tasks = {f"task{i}": Task(data.InMemory({}), loss=LOSSES[setting.loss](setting.block)) for i in range(setting.tasks)}
+  pairs = setting.texts // setting.tasks // 2 or 2 * max(setting.batch, 256)
+  prepared = {name: texts(i, setting.length, setting.mean_length, pairs) for i, name in enumerate(tasks)}
+  sampler = data.Sampler(prepared, dict.fromkeys(tasks, setting.batch // setting.tasks), seed=0)
   packer = data.Packer(
-    prepared, sampler, parallel.device_count(), parallel.local_devices(), setting["chunks"], setting["length"]
+    prepared, sampler, parallel.device_count(), parallel.local_devices(), setting.chunks, setting.length
   )
   optimizer = optim.make_optimizer(OptimSpec(), 1000)
-  state = step_lib.init_state(encoder.init(jax.random.key(0)), tasks, optimizer)
+  state = parallel.replicate(step_lib.init_state(encoder.init(jax.random.key(0)), tasks, optimizer))
+  return Made(spec, packer, step_lib.make_train_step(encoder, tasks, optimizer, 0, packer.rows_per_chunk), state)
+
+
+def measure(setting: Setting, peak: float, steps: int, repeats: int) -> dict[str, Any]:
+  """Times one setting; `peak`: operations a second of all devices."""
+  spec, packer, train_step, state = make(setting)
   weights = sum(x.size for path, x in jax.tree.leaves_with_path(state.params) if path[-1].key == "kernel")
-  state = parallel.replicate(state)
   batch = packer.step(0)
-  train_step = step_lib.make_train_step(encoder, tasks, optimizer, 0, packer.rows_per_chunk)
 
   began = time.perf_counter()
   compiled = train_step.lower(state, batch).compile()
   compiling = time.perf_counter() - began
-  memory = compiled.memory_analysis()
-  seconds = _time(options, compiled, state, batch)
+  seconds = _time(compiled, state, batch, steps, repeats)
 
   segment = np.asarray(batch.tokens.segment)
   lengths = _lengths(segment)
@@ -103,19 +132,22 @@ def measure(options: argparse.Namespace, setting: dict[str, Any], peak: float) -
     "padding": round(1 - real / segment.size, 4),
     "seconds_per_step": round(seconds, 4),
     "tokens_per_second": round(real / seconds),
-    "pairs_per_second": round(setting["batch"] / seconds, 1),
+    "pairs_per_second": round(setting.batch / seconds, 1),
     "mfu": round((6 * weights * real + attention) / seconds / peak, 4),
     "compile_seconds": round(compiling, 1),
-    "mib": {
-      name: round(getattr(memory, f"{name}_size_in_bytes") / 2**20, 1) for name in ("argument", "output", "temp")
-    },
+    "mib": mebibytes(compiled),
   }
+
+
+def mebibytes(compiled: Any) -> dict[str, float]:
+  """What a compiled function holds on one device, by XLA's own analysis."""
+  memory = compiled.memory_analysis()
+  return {name: round(getattr(memory, f"{name}_size_in_bytes") / 2**20, 1) for name in ("argument", "output", "temp")}
 
 
 def texts(seed: int, length: int, mean: float, pairs: int) -> data.Prepared:
   """Pairs of random texts: lengths are log-normal around `mean`, as those of posts, and at most `length`."""
-  rng = np.random.default_rng(seed)
-  n = 2 * max(pairs, 256)
+  rng, n = np.random.default_rng(seed), pairs
   lengths = np.clip(rng.lognormal(np.log(mean), 0.5, 2 * n).astype(np.int64), 3, length)
   return data.Prepared(
     tokens=rng.integers(0, VOCABULARY, lengths.sum(), np.int32),
@@ -140,26 +172,27 @@ def matrix_peak(dtype: str) -> float:
   product = jax.jit(lambda a, b: jnp.matmul(a, b, precision=precision))
   a, b = jax.random.normal(jax.random.key(0), (2, size, size), dtype)
   product(a, b).block_until_ready()
-  best = min(_seconds(lambda: [product(a, b) for _ in range(5)]) for _ in range(5)) / 5
+  best = min(timed(lambda: [product(a, b) for _ in range(5)]) for _ in range(5)) / 5
   # Devices that jax makes of one CPU share its cores.
   return 2 * size**3 / best * (1 if cpu else jax.device_count())
 
 
-def _time(options: argparse.Namespace, step: Callable, state: Any, batch: Any) -> float:
+def _time(step: Callable, state: Any, batch: Any, steps: int, repeats: int) -> float:
   """The median over `repeats` of the mean time of a step; the devices never wait for the host within a repeat."""
   state, _ = step(state, batch)
   jax.block_until_ready(state)
   found = []
-  for _ in range(options.repeats):
+  for _ in range(repeats):
     began = time.perf_counter()
-    for _ in range(options.steps):
+    for _ in range(steps):
       state, _ = step(state, batch)
     jax.block_until_ready(state)
-    found.append((time.perf_counter() - began) / options.steps)
+    found.append((time.perf_counter() - began) / steps)
   return statistics.median(found)
 
 
-def _seconds(work: Callable[[], Any]) -> float:
+def timed(work: Callable[[], Any]) -> float:
+  """How long some work on the devices takes."""
   began = time.perf_counter()
   jax.block_until_ready(work())
   return time.perf_counter() - began
@@ -176,11 +209,11 @@ def _options() -> argparse.Namespace:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--model", choices=MODELS, default="minilm")
   parser.add_argument("--architecture", choices=("bert", "modernbert"), default="bert")
-  parser.add_argument("--batch", type=_numbers, default=[256], help="pairs of a step, of all tasks and devices; swept")
-  parser.add_argument("--length", type=_numbers, default=[128], help="tokens of a row; swept")
-  parser.add_argument("--chunks", type=_numbers, default=[1], help="GradCache chunks; swept")
-  parser.add_argument("--dtype", type=_names(DTYPES), default=["bfloat16"], help="swept")
-  parser.add_argument("--loss", type=_names(LOSSES), default=["infonce"], help=f"of {', '.join(LOSSES)}; swept")
+  parser.add_argument("--batch", type=numbers, default=[256], help="pairs of a step, of all tasks and devices; swept")
+  parser.add_argument("--length", type=numbers, default=[128], help="tokens of a row; swept")
+  parser.add_argument("--chunks", type=numbers, default=[1], help="GradCache chunks; swept")
+  parser.add_argument("--dtype", type=names(DTYPES), default=["bfloat16"], help="swept")
+  parser.add_argument("--loss", type=names(LOSSES), default=["infonce"], help=f"of {', '.join(LOSSES)}; swept")
   parser.add_argument("--block", type=int, default=0, help="columns of the logit matrix at a time; 0 = all")
   parser.add_argument("--tasks", type=int, default=4, help="that share the batch")
   parser.add_argument("--mean-length", type=float, default=22, help="tokens of a typical text")
@@ -198,18 +231,21 @@ def _options() -> argparse.Namespace:
   return options
 
 
-def _numbers(text: str) -> list[int]:
+def numbers(text: str) -> list[int]:
+  """"1,2" -> [1, 2], for an option that is swept."""
   return [int(part) for part in text.split(",")]
 
 
-def _names(known: Any) -> Callable[[str], list[str]]:
-  def names(text: str) -> list[str]:
+def names(known: Any) -> Callable[[str], list[str]]:
+  """The same for names, each one of `known`."""
+
+  def read(text: str) -> list[str]:
     for name in text.split(","):
       if name not in known:
         raise argparse.ArgumentTypeError(f"{name!r} is unknown; use {', '.join(known)}")
     return text.split(",")
 
-  return names
+  return read
 
 
 if __name__ == "__main__":

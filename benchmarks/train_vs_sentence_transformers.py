@@ -78,7 +78,7 @@ def compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     name: statistics.median(options.round * options.batch * len(TASKS) / t["seconds"] for t in turn[1:-1])
     for name, turn in turns.items()
   }
-  scores = {name: _scored(folder, name) for name in running}
+  scores = {name: _scored(folder, name) for name in running} if options.quality else {}
   return {
     "model": options.model,
     "dtype": options.dtype,
@@ -303,6 +303,9 @@ def _options() -> argparse.Namespace:
   parser.add_argument("--peer-python", required=True)
   parser.add_argument("--peer-device", default="cpu", help="of sentence-transformers: cpu or cuda")
   parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+  parser.add_argument(
+    "--quality", action=argparse.BooleanOptionalAction, default=True, help="score both; it takes longer than few steps"
+  )
   for hidden in ("--part", "--folder", "--trained"):
     parser.add_argument(hidden, default="", help=argparse.SUPPRESS)
   options = parser.parse_args()

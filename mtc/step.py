@@ -223,8 +223,7 @@ def make_train_step(
 
 def dropout_key(seed: int, step: Array) -> jax.Array:
   """The key of a step's dropout, another one on each device."""
-  # The default generator would take longer than the rest of a small step: dropout needs many bits, not good ones.
-  return parallel.fold_in_device(jax.random.fold_in(jax.random.key(seed, impl="rbg"), step))
+  return parallel.fold_in_device(jax.random.fold_in(jax.random.key(seed), step))
 
 
 def balancing_key(seed: int, step: Array) -> jax.Array:

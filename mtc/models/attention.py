@@ -42,20 +42,27 @@ def attention(
 
   Reference: arXiv 1706.03762, eq. 1; packing by segments: arXiv 2107.02027; fewer key heads: arXiv 2305.13245.
   """
-  rows, heads, length, depth = query.shape
-  # Query heads of one key head stand below each other, as more queries: no copy of the key, and nothing to do for one.
-  grouped = query.reshape(rows, key.shape[1], -1, depth)
-  # The softmax is in float32: in bfloat16 the probabilities of long texts would not add up to 1.
-  logits = inner_products(grouped, key, jnp.float32)
-  logits = logits.reshape(rows, heads, length, length) * (depth**-0.5 if scale is None else scale)
-  if bias is not None:
-    logits += bias[None]
-  mask = segment[:, None, :, None] == segment[:, None, None, :]
-  if causal or window:
-    column = jnp.arange(length)
-    distance = (column[:, None] - column[None, :])[None, None]
-    mask &= (distance >= 0) if causal else True
-    mask &= (jnp.abs(distance) <= window) if window else True
-  logits = jnp.where(mask, logits, jnp.finfo(jnp.float32).min)
-  probabilities = dropout(jax.nn.softmax(logits, axis=-1)).astype(query.dtype).reshape(rows, key.shape[1], -1, length)
-  return product(probabilities, value, value.dtype).reshape(query.shape)
+
+  # The gradient computes the probabilities again: kept, they are most of what a step holds in memory.
+  @jax.checkpoint
+  def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+    rows, heads, length, depth = query.shape
+    # Query heads of one key head stand below each other, as more queries: no copy of the key, and nothing to do for
+    # one.
+    grouped = query.reshape(rows, key.shape[1], -1, depth)
+    # The softmax is in float32: in bfloat16 the probabilities of long texts would not add up to 1.
+    logits = inner_products(grouped, key, jnp.float32)
+    logits = logits.reshape(rows, heads, length, length) * (depth**-0.5 if scale is None else scale)
+    if bias is not None:
+      logits += bias[None]
+    mask = segment[:, None, :, None] == segment[:, None, None, :]
+    if causal or window:
+      column = jnp.arange(length)
+      distance = (column[:, None] - column[None, :])[None, None]
+      mask &= (distance >= 0) if causal else True
+      mask &= (jnp.abs(distance) <= window) if window else True
+    logits = jnp.where(mask, logits, jnp.finfo(jnp.float32).min)
+    probabilities = dropout(jax.nn.softmax(logits, axis=-1)).astype(query.dtype)
+    return product(probabilities.reshape(*grouped.shape[:3], length), value, value.dtype).reshape(query.shape)
+
+  return attend(query, key, value)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from mtc.models import family
 from mtc.models.attention import attention
 from mtc.models.dense import Dense
+from mtc.models.dropout import Dropout
 from mtc.models.family import NORMAL, Config, Family, MaskedLM, Table, activate, layer_norm
 from mtc.types import Tokens
 
@@ -42,7 +43,7 @@ class Bert(nn.Module):
   @nn.compact
   def __call__(self, tokens: Tokens, deterministic: bool) -> jax.Array:
     hidden = Embeddings(self.sizes, self.dtype, name="embeddings")(tokens)
-    hidden = nn.Dropout(self.dropout)(hidden, deterministic=deterministic)
+    hidden = Dropout(self.dropout)(hidden, deterministic=deterministic)
     for index in range(self.sizes.layers):
       layer = Layer(self.sizes, self.dropout, self.dtype, name=f"layer_{index}")
       hidden = layer(hidden, jnp.asarray(tokens.segment), deterministic)
@@ -80,7 +81,7 @@ class Layer(nn.Module):
   ) -> jax.Array:
     sizes = self.sizes
     rows, length = segment.shape
-    drop = nn.Dropout(self.dropout, deterministic=deterministic)
+    drop = Dropout(self.dropout, deterministic=deterministic)
 
     def heads(name: str) -> jax.Array:
       flat = Dense(sizes.width, name=name)(hidden)

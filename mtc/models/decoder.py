@@ -11,6 +11,7 @@ import numpy as np
 from mtc.models import family, rope
 from mtc.models.attention import attention
 from mtc.models.dense import Dense
+from mtc.models.dropout import Dropout
 from mtc.models.family import NORMAL, Config, Family, Table, activate, positive, positive_real
 from mtc.models.rope_scaling import stretched
 from mtc.types import Tokens
@@ -121,7 +122,7 @@ class _Layer(nn.Module):
       turned("key", sizes.key_heads),
       heads("value", sizes.key_heads).transpose(0, 2, 1, 3),
       segment,
-      nn.Dropout(self.dropout, deterministic=deterministic),
+      Dropout(self.dropout, deterministic=deterministic),
       causal=sizes.causal,
       window=sizes.windows[self.index],
       scale=sizes.attention_scale,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtc.models.dense import Dense, dense
+from mtc.models.dropout import dropout
 from mtc.types import PyTree
 
 
@@ -90,8 +91,7 @@ def adapted(spec: LoraSpec, deterministic: bool) -> Any:
       return outputs
     inputs = args[0]
     if spec.dropout and not deterministic:
-      kept = jax.random.bernoulli(module.make_rng("dropout"), 1 - spec.dropout, inputs.shape)
-      inputs = jnp.where(kept, inputs / (1 - spec.dropout), 0)
+      inputs = dropout(inputs, spec.dropout, module.make_rng("dropout"))
     a, b = module.get_variable("lora", "a"), module.get_variable("lora", "b")
     return outputs + spec.scale * dense(dense(inputs, a, None), b, None)
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from mtc.models import family, rope
 from mtc.models.attention import attention
 from mtc.models.dense import Dense
+from mtc.models.dropout import Dropout
 from mtc.models.family import NORMAL, Config, Family, MaskedLM, Table, activate, layer_norm
 from mtc.types import Tokens
 
@@ -45,7 +46,7 @@ class ModernBert(nn.Module):
   def __call__(self, tokens: Tokens, deterministic: bool) -> jax.Array:
     sizes = self.sizes
     hidden = _Embeddings(sizes, self.dtype, name="embeddings")(tokens)
-    hidden = nn.Dropout(self.dropout)(hidden, deterministic=deterministic)
+    hidden = Dropout(self.dropout)(hidden, deterministic=deterministic)
     for index in range(sizes.layers):
       hidden = _Layer(sizes, index, self.dropout, self.dtype, name=f"layer_{index}")(hidden, tokens, deterministic)
     return layer_norm(sizes.epsilon, self.dtype, "final_norm", sizes.norm_bias)(hidden)
@@ -72,7 +73,7 @@ class _Layer(nn.Module):
   def __call__(self, hidden: jax.Array, tokens: Tokens, deterministic: bool) -> jax.Array:
     sizes = self.sizes
     rows, length = tokens.segment.shape
-    drop = nn.Dropout(self.dropout, deterministic=deterministic)
+    drop = Dropout(self.dropout, deterministic=deterministic)
     norm = functools.partial(layer_norm, sizes.epsilon, self.dtype, use_bias=sizes.norm_bias)
     out = 0.02 / (2 * sizes.layers) ** 0.5  # so that the sum of all layers starts with the variance of one
 

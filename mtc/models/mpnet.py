@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtc.models import bert, family
+from mtc.models.dropout import Dropout
 from mtc.models.family import NORMAL, Config, Family, MaskedLM, Table
 from mtc.types import Tokens
 
@@ -36,7 +37,7 @@ class MPNet(nn.Module):
   def __call__(self, tokens: Tokens, deterministic: bool) -> jax.Array:
     sizes, segment = self.sizes, jnp.asarray(tokens.segment)
     hidden, bias = _Embeddings(sizes, self.dtype, name="embeddings")(tokens)
-    hidden = nn.Dropout(self.dropout)(hidden, deterministic=deterministic)
+    hidden = Dropout(self.dropout)(hidden, deterministic=deterministic)
     for index in range(sizes.layers):
       hidden = bert.Layer(sizes, self.dropout, self.dtype, name=f"layer_{index}")(hidden, segment, deterministic, bias)
     return hidden

@@ -60,7 +60,9 @@ def test_by_hand(key_heads, causal, window, biased, scale):
 def test_dropout_sees_the_probabilities_of_each_head():
   seen = []
   query, key, value = (jnp.asarray(x) for x in states(2))
-  attention(query, key, value, jnp.asarray(SEGMENT), lambda p: seen.append(p) or p)
+  look = lambda p: jax.debug.callback(seen.append, p) or p
+  jax.block_until_ready(attention(query, key, value, jnp.asarray(SEGMENT), look))
+  jax.effects_barrier()
   assert seen[0].shape == (2, HEADS, 8, 8)
   np.testing.assert_allclose(jnp.sum(seen[0], axis=-1), np.ones((2, HEADS, 8)), rtol=0, atol=1e-6)
 
@@ -68,7 +70,16 @@ def test_dropout_sees_the_probabilities_of_each_head():
 def test_the_softmax_of_bfloat16_is_in_float32():
   query, key, value = (jnp.asarray(x, jnp.bfloat16) for x in states(4))
   seen = []
-  found = attention(query, key, value, jnp.asarray(SEGMENT), lambda p: seen.append(p) or p)
-  assert (seen[0].dtype, found.dtype) == (jnp.float32, jnp.bfloat16)
+  found = attention(query, key, value, jnp.asarray(SEGMENT), lambda p: seen.append(p.dtype) or p)
+  assert (seen[0], found.dtype) == (jnp.float32, jnp.bfloat16)
   gradient = jax.grad(lambda q: jnp.sum(attention(q, key, value, jnp.asarray(SEGMENT), lambda p: p)))(query)
   assert np.isfinite(gradient.astype(jnp.float32)).all()
+
+
+def test_the_gradient_keeps_no_probabilities():
+  length = 256
+  query, key, value = (jnp.ones((2, HEADS, length, DEPTH)) for _ in range(3))
+  segment = jnp.ones((2, length), jnp.int32)
+  total = lambda *states: jnp.sum(attention(*states, segment, lambda probabilities: 2 * probabilities))
+  kept = jax.vjp(total, query, key, value)[1]
+  assert max(leaf.size for leaf in jax.tree.leaves(kept)) == query.size < 2 * HEADS * length**2

@@ -117,9 +117,10 @@ def test_dropout_follows_the_key(padded):
 def test_dropout_is_where_bert_has_it(padded):
   encoder, params = make(dropout=0.5)
   traced = jax.make_jaxpr(lambda key: encoder.apply(params, padded, key))(jax.random.key(0))
-  layer = [(4, 4, 8, 8), (32, 16), (32, 16)]  # attention probabilities and the outputs of attention and MLP
-  found = [e.outvars[0].aval.shape for e in _equations(traced.jaxpr) if e.primitive.name == "random_bits"]
-  assert sorted(found) == sorted([(32, 16), *layer, *layer])
+  layer = [4 * 4 * 8 * 8, 32 * 16, 32 * 16]  # attention probabilities and the outputs of attention and MLP
+  places = [e.outvars[0].aval for e in _equations(traced.jaxpr) if e.primitive.name == "iota"]
+  found = [place.size for place in places if place.dtype == jnp.uint32]
+  assert sorted(found) == sorted([32 * 16, *layer, *layer])
 
 
 def test_bfloat16_matrix_products_are_in_bfloat16(padded):
@@ -134,8 +135,9 @@ def _equations(jaxpr):
   for equation in jaxpr.eqns:
     yield equation
     for inner in equation.params.values():
-      if hasattr(inner, "jaxpr"):
-        yield from _equations(inner.jaxpr)
+      inner = getattr(inner, "jaxpr", inner)
+      if hasattr(inner, "eqns"):
+        yield from _equations(inner)
 
 
 def test_bfloat16_is_close_to_float32(small, packed):
