@@ -37,17 +37,17 @@ def test_the_step_alone():
 
 @pytest.mark.slow
 def test_the_loss_alone():
-  arguments = "--rows 32,64 --dim 8 --loss infonce,symmetric --block 16 --repeats 1 --devices 2"
+  arguments = "--rows 256,512 --dim 64 --loss infonce,symmetric --block 128 --repeats 1 --devices 2"
   lines = [json.loads(line) for line in run(ROOT / "benchmarks" / "loss.py", *arguments.split()).splitlines()]
   assert [(line["rows"], line["loss"], line["version"]) for line in lines] == [
     (rows, loss, version)
-    for rows in (32, 64)
+    for rows in (256, 512)
     for loss in ("infonce", "symmetric")
     for version in ("whole", "blocked")
   ]
   for line in lines:
     assert line["ratio"] > 0 and line["floor_seconds"] > 0 and line["temp_mib"] > 0
-  untimed = run(ROOT / "benchmarks" / "loss.py", "--rows=32", "--dim=8", "--repeats=0")
+  untimed = run(ROOT / "benchmarks" / "loss.py", "--rows=512", "--dim=64", "--repeats=0")
   assert json.loads(untimed.splitlines()[-1])["temp_mib"] > 0 and "ratio" not in untimed
 
 
