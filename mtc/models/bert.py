@@ -43,7 +43,7 @@ class Bert(nn.Module):
   @nn.compact
   def __call__(self, tokens: Tokens, deterministic: bool) -> jax.Array:
     hidden = Embeddings(self.sizes, self.dtype, name="embeddings")(tokens)
-    hidden = Dropout(self.dropout)(hidden, deterministic=deterministic)
+    hidden = Dropout(self.dropout, deterministic)(hidden)
     for index in range(self.sizes.layers):
       layer = Layer(self.sizes, self.dropout, self.dtype, name=f"layer_{index}")
       hidden = layer(hidden, jnp.asarray(tokens.segment), deterministic)
@@ -81,13 +81,13 @@ class Layer(nn.Module):
   ) -> jax.Array:
     sizes = self.sizes
     rows, length = segment.shape
-    drop = Dropout(self.dropout, deterministic=deterministic)
+    drop = Dropout(self.dropout, deterministic)
 
     def heads(name: str) -> jax.Array:
       flat = Dense(sizes.width, name=name)(hidden)
       return flat.reshape(rows, length, sizes.heads, -1).transpose(0, 2, 1, 3)
 
-    mixed = attention(heads("query"), heads("key"), heads("value"), segment, drop, bias=bias)
+    mixed = attention(heads("query"), heads("key"), heads("value"), segment, drop.drawn(), bias=bias)
     mixed = Dense(sizes.width, name="attention_output")(mixed.transpose(0, 2, 1, 3).reshape(rows * length, -1))
     hidden = layer_norm(sizes.epsilon, self.dtype, "attention_norm")(hidden + drop(mixed))
 

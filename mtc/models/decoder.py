@@ -122,7 +122,7 @@ class _Layer(nn.Module):
       turned("key", sizes.key_heads),
       heads("value", sizes.key_heads).transpose(0, 2, 1, 3),
       segment,
-      Dropout(self.dropout, deterministic=deterministic),
+      Dropout(self.dropout, deterministic).drawn(),
       causal=sizes.causal,
       window=sizes.windows[self.index],
       scale=sizes.attention_scale,

@@ -1,5 +1,7 @@
 """Dropout whose random bits cost next to nothing."""
 
+from collections.abc import Callable
+import functools
 import math
 
 from flax import linen as nn
@@ -12,13 +14,16 @@ class Dropout(nn.Module):
   """As Linen's, with other random bits: see `dropout`."""
 
   rate: float
-  deterministic: bool | None = None
+  deterministic: bool
 
-  @nn.compact
-  def __call__(self, inputs: jax.Array, deterministic: bool | None = None) -> jax.Array:
-    if nn.merge_param("deterministic", self.deterministic, deterministic) or not self.rate:
-      return inputs
-    return dropout(inputs, self.rate, self.make_rng("dropout"))
+  def __call__(self, inputs: jax.Array) -> jax.Array:
+    return self.drawn()(inputs)
+
+  def drawn(self) -> Callable[[jax.Array], jax.Array]:
+    """One draw, as a pure function: what `jax.checkpoint` computes twice must not be a module."""
+    if self.deterministic or not self.rate:
+      return lambda inputs: inputs
+    return functools.partial(dropout, rate=self.rate, key=self.make_rng("dropout"))
 
 
 def dropout(inputs: jax.Array, rate: float, key: jax.Array) -> jax.Array:

@@ -46,7 +46,7 @@ class ModernBert(nn.Module):
   def __call__(self, tokens: Tokens, deterministic: bool) -> jax.Array:
     sizes = self.sizes
     hidden = _Embeddings(sizes, self.dtype, name="embeddings")(tokens)
-    hidden = Dropout(self.dropout)(hidden, deterministic=deterministic)
+    hidden = Dropout(self.dropout, deterministic)(hidden)
     for index in range(sizes.layers):
       hidden = _Layer(sizes, index, self.dropout, self.dtype, name=f"layer_{index}")(hidden, tokens, deterministic)
     return layer_norm(sizes.epsilon, self.dtype, "final_norm", sizes.norm_bias)(hidden)
@@ -73,7 +73,7 @@ class _Layer(nn.Module):
   def __call__(self, hidden: jax.Array, tokens: Tokens, deterministic: bool) -> jax.Array:
     sizes = self.sizes
     rows, length = tokens.segment.shape
-    drop = Dropout(self.dropout, deterministic=deterministic)
+    drop = Dropout(self.dropout, deterministic)
     norm = functools.partial(layer_norm, sizes.epsilon, self.dtype, use_bias=sizes.norm_bias)
     out = 0.02 / (2 * sizes.layers) ** 0.5  # so that the sum of all layers starts with the variance of one
 
@@ -84,7 +84,7 @@ class _Layer(nn.Module):
     turns = rope.frequencies(query.shape[-1], sizes.thetas[self.index])
     position, segment = jnp.asarray(tokens.position), jnp.asarray(tokens.segment)
     query, key = rope.rotate(query, position, turns), rope.rotate(key, position, turns)
-    mixed = attention(query, key, value, segment, drop, window=sizes.windows[self.index])
+    mixed = attention(query, key, value, segment, drop.drawn(), window=sizes.windows[self.index])
     mixed = mixed.transpose(0, 2, 1, 3).reshape(rows * length, -1)
     hidden += drop(Dense(sizes.width, sizes.attention_bias, out, name="attention_output")(mixed))
 

@@ -37,7 +37,7 @@ class MPNet(nn.Module):
   def __call__(self, tokens: Tokens, deterministic: bool) -> jax.Array:
     sizes, segment = self.sizes, jnp.asarray(tokens.segment)
     hidden, bias = _Embeddings(sizes, self.dtype, name="embeddings")(tokens)
-    hidden = Dropout(self.dropout)(hidden, deterministic=deterministic)
+    hidden = Dropout(self.dropout, deterministic)(hidden)
     for index in range(sizes.layers):
       hidden = bert.Layer(sizes, self.dropout, self.dtype, name=f"layer_{index}")(hidden, segment, deterministic, bias)
     return hidden

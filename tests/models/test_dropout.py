@@ -50,6 +50,6 @@ def test_the_module_draws_only_in_training():
   ones = jnp.ones(SHAPE)
   for module in (Dropout(0.5, deterministic=True), Dropout(0.0, deterministic=False)):
     assert module.apply({}, ones) is ones
-  drop = Dropout(0.5)
-  first, second = (drop.apply({}, ones, deterministic=False, rngs={"dropout": jax.random.key(i)}) for i in (1, 2))
+  drop = Dropout(0.5, deterministic=False)
+  first, second = (drop.apply({}, ones, rngs={"dropout": jax.random.key(i)}) for i in (1, 2))
   assert np.mean(np.asarray(first) != np.asarray(second)) > 0.4
