@@ -31,6 +31,9 @@ BALANCING = {"fixed": Fixed(), "uncertainty": Uncertainty(), "gradnorm": GradNor
 
 
 def get_config(balancing: str = "fixed") -> Experiment:
+  if balancing not in BALANCING:
+    raise ValueError(f"the balancing {balancing!r} is unknown; use one of {', '.join(BALANCING)}")
+
   def labelled(name: str) -> Task:
     return Task(Folder(name), SameLabel(), nested(InfoNCE(temperature=0.05)), batch_size=48, max_length=48)
 

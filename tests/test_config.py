@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mtc import data
+from mtc.balancing import Fixed, PCGrad
 from mtc.config import Experiment, Task, differences, to_dict
 from mtc.losses import InfoNCE, Matryoshka
 
@@ -73,10 +74,23 @@ def test_differences_name_the_fields_but_not_those_that_steer():
   assert [d.split(":")[0] for d in differences(to_dict(a), to_dict(b))] == ["tasks.more"]
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parent.parent / "configs").glob("*.py")), ids=lambda p: p.stem)
-def test_every_config_is_valid_and_says_its_command(path):
+def load(path: Path):
   spec = importlib.util.spec_from_file_location(path.stem, path)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
+  return module
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parent.parent / "configs").glob("*.py")), ids=lambda p: p.stem)
+def test_every_config_is_valid_and_says_its_command(path):
+  module = load(path)
   module.get_config().validate()
   assert f"--config configs/{path.name}" in module.__doc__
+
+
+def test_lipost_balances_by_name():
+  module = load(Path(__file__).parent.parent / "configs" / "lipost.py")
+  assert module.get_config("pcgrad").balancing == PCGrad()
+  assert module.get_config().balancing == Fixed()
+  with pytest.raises(ValueError, match="'pc' is unknown; use one of fixed, uncertainty, gradnorm, pcgrad"):
+    module.get_config("pc")
