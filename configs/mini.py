@@ -8,7 +8,7 @@ DIR holds `pretrain/english_books`, `pretrain/common_voice` and `posts/`; TOKENI
 
 from mtc.config import Evaluation, Experiment, Task
 from mtc.data import Crops, Folder, Pairs, SameLabel, Scored, Text
-from mtc.evaluators import STS, Retrieval, SameLabelRetrieval
+from mtc.evaluators import KNN, STS, Retrieval, SameLabelRetrieval
 from mtc.losses import InfoNCE
 from mtc.models import ModelSpec
 from mtc.optim import OptimSpec
@@ -35,20 +35,25 @@ def get_config() -> Experiment:
     evaluations={
       "storyline": Evaluation(Folder("posts/storyline"), SameLabel(), SameLabelRetrieval()),
       "search_tweets": Evaluation(Folder("posts/search_tweets"), Pairs(), Retrieval()),
+      "search_medical": Evaluation(Folder("posts/search_medical"), Pairs(), Retrieval()),
+      "interest": Evaluation(Folder("posts/interest"), SameLabel(), KNN(reference_limit=10000), reference="train"),
       "sts": Evaluation(Folder("posts/sts"), Scored(), STS()),
     },
     model=ModelSpec(
       architecture="modernbert",
       layers=1,
-      width=256,
-      heads=4,
-      mlp_width=512,
+      width=512,
+      heads=8,
+      mlp_width=192,
+      vocab_size=12288,
       rarity=1e-3,
       dropout=0.0,
-      dim=256,
+      dim=512,
       dtype="float32",
     ),
-    optim=OptimSpec(learning_rate=1e-4),
+    optim=OptimSpec(learning_rate=1e-3, freeze=("backbone/embeddings",)),
     on_bad_row="skip",
-    steps=300,
+    steps=150,
+    checkpoint_every=50,
+    evaluate_every=150,
   )

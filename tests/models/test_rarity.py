@@ -49,7 +49,7 @@ def test_the_projection_removes_the_common_direction(dim):
 
 @pytest.mark.parametrize("architecture", ["modernbert", "bert"])
 def test_the_layers_start_by_adding_nothing_and_can_learn(architecture):
-  """What comes out of the encoder is the normalised word (and in BERT its place), and what was silenced has a gradient."""
+  """What comes out of the encoder is the normalised word (and in BERT its place), and what is silent learns."""
   encoder, _, weighed = made(dim=0, architecture=architecture)
   ids = np.array([[1, 5, 3]], np.int32)
   tokens = Tokens(ids=ids, segment=np.ones_like(ids), position=np.arange(3, dtype=np.int32)[None], slots=1)
