@@ -167,13 +167,13 @@ def load(directory: str | Path, dtype: str = "float32") -> Embedder:
   """Loads an mtc export, a sentence-transformers directory, or a plain Hugging Face directory (mean pooling).
 
   Args:
-    directory: of the model, or "mtc-mini", which comes with the package.
+    directory: of the model.
     dtype: what the encoder computes in, float32 or bfloat16; the vectors are float32 either way.
 
   Raises:
     ValueError: it is none of these, or its parts do not fit together; says which.
   """
-  root = models.shipped(directory) or Path(directory)
+  root = Path(directory)
   if not root.is_dir():
     raise ValueError(
       f"--model {root} is not a directory; name an export/, a sentence-transformers or a Hugging Face directory"

@@ -6,7 +6,7 @@ from mtc.models.lora import LoraSpec, merge as merge_lora
 from mtc.models.masked_lm import Head, build_head
 from mtc.models.memory import training_bytes
 from mtc.models.peft import load_adapter, save_adapter, start_from_adapter
-from mtc.models.pretrained import load_backbone, load_masked_lm, read_config, resolve, save_backbone, shipped
+from mtc.models.pretrained import load_backbone, load_masked_lm, read_config, resolve, save_backbone
 from mtc.models.rarity import weigh_words
 from mtc.models.sentence_transformers import (
   SentenceTransformer,
@@ -39,7 +39,6 @@ __all__ = [
   "save_backbone",
   "save_sentence_transformer",
   "scratch_config",
-  "shipped",
   "start_from_adapter",
   "training_bytes",
   "weigh_words",

@@ -19,7 +19,6 @@ from mtc.models.tensors import Stored, stored, write
 from mtc.models.untrusted import check_links, read_json
 from mtc.types import PyTree
 
-MINI = "mtc-mini"
 _BUFFER = ".rotary_emb.inv_freq"  # of every layer, in checkpoints of the first Llama models
 _CONVERT = (
   'convert it once, where torch is installed: python -c "from transformers import AutoModel; '
@@ -27,20 +26,12 @@ _CONVERT = (
 )
 
 
-def shipped(name: str | pathlib.Path) -> pathlib.Path | None:
-  """The directory of the encoder that comes with the package, where that is the name: "mtc-mini"."""
-  return pathlib.Path(__file__).parent.parent / "mini" if str(name) == MINI else None
-
-
 def resolve(pretrained: str) -> pathlib.Path:
-  """The directory of a model: one that comes with the package, `pretrained` itself if it is one, or else the snapshot
-  of that name on the Hugging Face hub.
+  """The directory of a model: `pretrained` itself if it is one, else the snapshot of that name on the Hugging Face hub.
 
   Raises:
     ValueError: it is neither, or the hub cannot be reached and there is no earlier download.
   """
-  if (mini := shipped(pretrained)) is not None:
-    return mini
   directory = pathlib.Path(pretrained).expanduser()
   if directory.is_dir():
     return directory

@@ -17,8 +17,7 @@ class ModelSpec:
   """An encoder: pretrained, or started from a seed with the sizes given here.
 
   Attributes:
-    pretrained: a Hugging Face or sentence-transformers directory, a name on the hub, or mtc-mini, which comes with the
-      package; "" starts from a seed.
+    pretrained: a Hugging Face or sentence-transformers directory, or a name on the hub; "" starts from a seed.
     architecture: of an encoder that starts from a seed: bert, or modernbert (rotary positions, local attention).
     layers, width, heads, mlp_width, vocab_size, positions: sizes of an encoder that starts from a seed; else unused.
     tokenizer: a directory with the tokenizer of an encoder that starts from a seed; "" = trained on the tasks' texts.
