@@ -259,17 +259,17 @@ def embed_file(
   mine = shards.split(count, shard, BLOCK)
   stamp = {**stamp, "rows": count, "width": width, "shard": list(shard)}
   done = _resume(partial, progress, stamp)
-  if not done:
-    np.lib.format.open_memmap(partial, mode="w+", dtype=np.dtype(dtype), shape=(len(mine), width))
-  with tqdm.tqdm(total=len(mine), initial=done, unit="text") as bar:
+  # Not through a map of the file: its pages would count as memory, and a full disk would kill the process.
+  with open(partial, "r+b" if done else "w+b") as file, tqdm.tqdm(total=len(mine), initial=done, unit="text") as bar:
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False}
+    np.lib.format.write_array_header_1_0(file, header | {"shape": (len(mine), width)})
+    file.seek(done * width * np.dtype(dtype).itemsize, os.SEEK_CUR)
     for start, texts in _blocks(itertools.islice(read_texts(source, field_name), mine.start, mine.stop)):
       if start < done:
         continue
-      encoded = model.encode(texts, role=role, dim=dim or None)
-      vectors = np.lib.format.open_memmap(partial, mode="r+")  # for a block: what was mapped would count as memory
-      vectors[start : start + len(texts)] = encoded
-      vectors.flush()
-      del vectors
+      file.write(model.encode(texts, role=role, dim=dim or None).astype(dtype).data)
+      file.flush()
+      os.fsync(file.fileno())
       records.write_json(progress, {"stamp": stamp, "done": start + len(texts)})
       bar.update(len(texts))
   os.replace(partial, output)
