@@ -1,6 +1,9 @@
 """Checkpoints: what is saved, what is kept, and how it is known to be whole when it is restored."""
 
+from collections.abc import Iterator, Mapping
+import contextlib
 import hashlib
+import json
 import math
 from pathlib import Path
 
@@ -13,7 +16,35 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from mtc.types import PyTree
 
+_STEP = "step"  # what the folders of checkpoints are called: step_200
+_LONGEST = 300  # letters of what a library says; the whole is in the traceback
 _NOT_MEASURED = -math.inf  # a metric that is missing would be a warning at each save
+
+
+def check_finite(state: PyTree, step: int) -> None:
+  """Raises FloatingPointError where host arrays hold NaN or infinity, from which no run could go on."""
+  if bad := [name for name, leaf in _leaves(state).items() if not np.isfinite(leaf).all()]:
+    raise FloatingPointError(
+      f"{len(bad)} arrays of the state, {bad[0]} first, are not finite after step {step}, and are not saved. Lower "
+      "optim.learning_rate; if that is not it, a device may be broken. The same command goes on from the last "
+      "checkpoint"
+    )
+
+
+def mend_scores(directory: Path | epath.Path) -> None:
+  """Replaces the scores of checkpoints that are damaged by "not measured", with a warning: Orbax would stop at them.
+
+  Call it before the folder is opened, on one process.
+  """
+  for path in epath.Path(directory).glob(f"{_STEP}_*/metrics/metrics"):
+    try:
+      found = json.loads(path.read_text())
+      if found["sha256"] == _digest_of_score(found["best"]):
+        continue
+    except (OSError, ValueError, KeyError, TypeError):
+      pass
+    logging.warning("the validation score in %s is damaged; this checkpoint counts as not measured", path)
+    path.write_text(json.dumps(_score(_NOT_MEASURED)))
 
 
 class Checkpoints:
@@ -34,7 +65,7 @@ class Checkpoints:
     self._manager = ocp.CheckpointManager(
       directory,
       options=ocp.CheckpointManagerOptions(
-        preservation_policy=keep, best_fn=_best, step_prefix="step", cleanup_tmp_directories=True
+        preservation_policy=keep, best_fn=_best, step_prefix=_STEP, cleanup_tmp_directories=True
       ),
     )
 
@@ -48,13 +79,14 @@ class Checkpoints:
     """
     leaves = _leaves(state)
     digests = {name: _digest(leaf) for name, leaf in leaves.items()}
-    metrics = {"best": best if best is not None and math.isfinite(best) else _NOT_MEASURED}
-    saved = self._manager.save(
-      step,
-      args=ocp.args.Composite(state=ocp.args.StandardSave(leaves), sha256=ocp.args.JsonSave(digests)),
-      metrics=metrics,
-      force=True,
-    )
+    written = {"leaves": digests, "of_leaves": _digest_of_names(digests)}
+    with self._writing():
+      saved = self._manager.save(
+        step,
+        args=ocp.args.Composite(state=ocp.args.StandardSave(leaves), sha256=ocp.args.JsonSave(written)),
+        metrics=_score(best if best is not None and math.isfinite(best) else _NOT_MEASURED),
+        force=True,
+      )
     if not saved:
       raise RuntimeError(f"checkpoint of step {step} was not saved: one exists already in {self._manager.directory}")
 
@@ -95,21 +127,40 @@ class Checkpoints:
     return step if measured and _best(measured) > _NOT_MEASURED else None
 
   def wait(self) -> None:
-    """Returns when everything that was saved is on disk; raises what went wrong meanwhile."""
-    self._manager.wait_until_finished()
+    """Returns when everything that was saved is on disk; raises OSError for what went wrong meanwhile."""
+    with self._writing():
+      self._manager.wait_until_finished()
 
   def close(self) -> None:
-    """Waits, and lets go of the directory."""
-    self._manager.close()
+    """Waits, and lets go of the directory; see `wait`."""
+    with self._writing():
+      self._manager.close()
+
+  @contextlib.contextmanager
+  def _writing(self) -> Iterator[None]:
+    """What Orbax and its libraries raise where they cannot write, as one kind of error, and in few words."""
+    try:
+      yield
+    except Exception as error:
+      said = " ".join(f"{error}".split())
+      said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]} ..."
+      raise OSError(
+        f"a checkpoint cannot be written to {self._manager.directory} ({type(error).__name__}: {said}). Mend that, or "
+        "make room there; those before it are whole, and the same command goes on from the last one"
+      ) from error
 
   def _read(self, step: int, template: PyTree) -> tuple[PyTree, int]:
     expected = _leaves(template)
     targets = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in expected.items()}
     try:
       # First: their names say whether this is the same model, before the arrays are read.
-      digests = dict(self._manager.restore(step, args=ocp.args.Composite(sha256=ocp.args.JsonRestore()))["sha256"])
+      written = self._manager.restore(step, args=ocp.args.Composite(sha256=ocp.args.JsonRestore()))["sha256"]
+      digests = dict(written["leaves"])
+      whole = written["of_leaves"] == _digest_of_names(digests)
     except Exception as error:  # whatever a broken file makes a library raise
       raise _Damaged(f"{type(error).__name__}: {error}") from error
+    if not whole:
+      raise _Damaged("the names and hashes of its arrays are not those that were saved")
     if digests.keys() != expected.keys():
       missing, extra = sorted(expected.keys() - digests.keys()), sorted(digests.keys() - expected.keys())
       raise ValueError(
@@ -129,6 +180,18 @@ class Checkpoints:
 
 def _best(metrics: PyTree) -> float:
   return metrics["best"]
+
+
+def _score(best: float) -> dict[str, float | str]:
+  return {"best": best, "sha256": _digest_of_score(best)}
+
+
+def _digest_of_score(best: float) -> str:
+  return hashlib.sha256(float(best).hex().encode()).hexdigest()
+
+
+def _digest_of_names(digests: Mapping[str, str]) -> str:
+  return hashlib.sha256(json.dumps(dict(digests), sort_keys=True).encode()).hexdigest()
 
 
 class _Damaged(Exception):

@@ -20,6 +20,7 @@ STEERING = (
   "data_dir",
   "on_nonfinite",
   "nonfinite_limit",
+  "grad_norm_limit",
   "on_leak",
   "evaluations",
   "best_metric",
@@ -78,13 +79,14 @@ class Run:
   checkpoint_every: int = 200
   on_nonfinite: str = "stop"  # stop | skip: what a loss or gradient that is not finite does
   nonfinite_limit: int = 10  # skipped updates in a run before it stops after all
+  grad_norm_limit: float = 0.0  # a gradient of a greater norm, before clipping, is taken as not finite; 0 = no limit
   on_bad_row: str = "stop"  # stop | skip: what a row that cannot be used does
 
   def validate(self) -> None:
     """Raises ValueError for the first field that cannot be right, with its value and what to use instead."""
     _check_numbers("", self)
     at_least(self, 1, "steps", "log_every", "checkpoint_every")
-    at_least(self, 0, "stop_after", "seed", "nonfinite_limit")
+    at_least(self, 0, "stop_after", "seed", "nonfinite_limit", "grad_norm_limit")
     for name, known in {
       "input": ("tf", "threads"),
       "on_nonfinite": ("stop", "skip"),

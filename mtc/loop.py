@@ -1,19 +1,21 @@
 """The loop of a run: restore, step, log, save, stop at a signal. Knows no loss, no model and no task."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import math
 from pathlib import Path
 import signal
 import sys
 import time
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import tqdm
 
 from mtc import config, data, optim, parallel, records, remote
-from mtc.checkpoint import Checkpoints
+from mtc.checkpoint import Checkpoints, check_finite, mend_scores
+from mtc.data.origin import Origin
 from mtc.types import TrainState
 
 STOPPED = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -37,6 +39,8 @@ def run(
   begin: Callable[[int], None],
   measure: Callable[[TrainState, int, int, records.Metrics], float | None],
   diagnose: Callable[[TrainState, Any, int, records.Metrics], bool] = lambda state, batch, step, writer: False,
+  examples: Callable[[int], Mapping[str, Any]] = lambda number: {},
+  origins: Mapping[str, Origin] = MappingProxyType({}),
 ) -> Ended:
   """Takes the steps that are left, to the end, to `stop_after` or to a signal.
 
@@ -49,8 +53,17 @@ def run(
     begin: is told the number of steps taken before, once they are known.
     measure: (state, step, step of the checkpoint before, writer) -> what the best checkpoint is chosen by, if anything.
     diagnose: (state before a step, its batch, its number from 1 on, writer) -> whether it did anything.
+    examples: what the batch of a step holds, for people, as JSON by task; asked for where a step is not finite.
+    origins: of the training data, by task or corpus; looked at when a checkpoint is saved.
+
+  Raises:
+    FloatingPointError: a step was not finite, as the settings say; names the file that says what it held.
+    ValueError: the training data changed; what was trained before is saved.
+    OSError: the disk is full, or refuses.
   """
   first = 0
+  if parallel.is_main_process():
+    mend_scores(remote.checkpoints(workdir))
   parallel.meet("the checkpoints")
   with contextlib.closing(Checkpoints(remote.checkpoints(workdir))) as checkpoints:
     restored = checkpoints.restore(state)
@@ -67,8 +80,9 @@ def run(
       def diagnosed(now: TrainState, batch: Any, step: int) -> bool:
         return diagnose(now, batch, step, writer)
 
+      watch = _Watch(settings, workdir, examples)
       state, reached, stopped = _steps(
-        settings, state, first, train_step, make_batch, checkpoints, writer, measured, diagnosed
+        settings, state, first, train_step, make_batch, checkpoints, writer, watch, measured, diagnosed, origins
       )
     best = checkpoints.best_step()
   if stopped:
@@ -88,13 +102,14 @@ def _steps(
   make_batch: Callable[[int], Any],
   checkpoints: Checkpoints,
   writer: records.Metrics,
+  watch: "_Watch",
   measure: Callable[[TrainState, int, int], float | None],
   diagnose: Callable[[TrainState, Any, int], bool],
+  origins: Mapping[str, Origin],
 ) -> tuple[TrainState, int, int]:
   """Runs the steps from `first` on; returns the state, the steps taken, and the signal that ended it or 0."""
   end = max(min(settings.stop_after or settings.steps, settings.steps), first)
   schedule = optim.make_schedule(settings.optim, settings.steps)
-  watch = _Watch(settings)
   taken = saved = first
   bar = tqdm.tqdm(
     total=settings.steps, initial=first, unit="step", disable=not parallel.is_main_process(), mininterval=0.5
@@ -120,15 +135,39 @@ def _steps(
         bar.set_postfix_str(f"loss {row['loss']:.3f}, {row['tokens_per_second']:,.0f} tokens/s", refresh=False)
       if taken % settings.checkpoint_every == 0 or taken == end:
         watch.check()
-        checkpoints.save(parallel.to_host(state), taken, measure(state, taken, saved))
+        _check_mapped(origins)
+        host = parallel.to_host(state)
+        check_finite(host, taken)
+        checkpoints.save(host, taken, measure(state, taken, saved))
         saved = taken
+        _check_unchanged(origins, checkpoints, taken)
         watch.restart()
     if saved < taken:  # a signal came between two checkpoints
       watch.check()
-      checkpoints.save(parallel.to_host(state), taken)
+      _check_mapped(origins)
+      host = parallel.to_host(state)
+      check_finite(host, taken)
+      checkpoints.save(host, taken)
     checkpoints.wait()
     stopped = stopped or max(agree(_first(seen)), agree(_first(seen)))  # the second hears what came since
   return state, taken, stopped
+
+
+def _check_mapped(origins: Mapping[str, Origin]) -> None:
+  """Before a checkpoint: what was learnt from bytes that somebody changed is not saved."""
+  for origin in origins.values():
+    origin.check_mapped()
+
+
+def _check_unchanged(origins: Mapping[str, Origin], checkpoints: Checkpoints, taken: int) -> None:
+  """After a checkpoint, whose tokens were made before: the run can go on from it with the old data, and no other."""
+  changed = [name for name, origin in origins.items() if origin.changed()]
+  if changed:
+    checkpoints.wait()
+    raise data.Changed(
+      f"the training data of {', '.join(changed)} changed while the run was under way; it is saved at step {taken}. "
+      "Put the old data back and run the same command to go on, or use another workdir for the new data"
+    )
 
 
 def _first(seen: list[int]) -> int:
@@ -138,8 +177,8 @@ def _first(seen: list[int]) -> int:
 class _Watch:
   """What the loop has seen since the last logged line, and whether the steps stay finite."""
 
-  def __init__(self, settings: config.Run):
-    self._settings = settings
+  def __init__(self, settings: config.Run, workdir: Path, examples: Callable[[int], Mapping[str, Any]]):
+    self._settings, self._workdir, self._held = settings, workdir, examples
     self._sent: list[tuple[int, dict]] = []  # steps whose metrics were not read yet: one, or two for a moment
     self._skipped = 0
     self.restart()
@@ -191,16 +230,17 @@ class _Watch:
 
   def _check(self, sent: list[tuple[int, dict]]) -> None:
     for step, metrics in sent:
-      if float(parallel.to_host(metrics["finite"])):
+      values = {name: float(value) for name, value in parallel.to_host(metrics).items()}
+      applied, wrong = values.pop("finite") == 1, self._wrong(values)
+      if applied and not wrong:
         continue
-      losses = {
-        name.removesuffix("/loss"): float(value)
-        for name, value in parallel.to_host(metrics).items()
-        if name.endswith("/loss")
-      }
-      bad = [name for name, value in losses.items() if not math.isfinite(value)]
-      what = f"the loss of {' and '.join(bad)}" if bad else "the gradient"
-      message = f"{what} is not finite at step {step}; its update was not applied"
+      what = f"{wrong or 'an update failed'} at step {step}"
+      if applied:
+        raise FloatingPointError(
+          f"{what}, and its update was applied all the same{self._kept(step, values)}. A device may be broken; the "
+          "same command goes on from the last checkpoint"
+        )
+      message = f"{what}; its update was not applied{self._kept(step, values)}"
       self._skipped += 1
       if self._settings.on_nonfinite == "stop":
         raise FloatingPointError(
@@ -211,6 +251,30 @@ class _Watch:
           f"{message}, and nonfinite_limit={limit} such steps were skipped before. Lower optim.learning_rate"
         )
       print(f"warning: {message} ({self._skipped} of at most {self._settings.nonfinite_limit})", file=sys.stderr)
+
+  def _wrong(self, values: Mapping[str, float]) -> str:
+    """What is not as it should be in a step's metrics; "" = nothing."""
+    bad = [name.removesuffix("/loss") for name in values if name.endswith("/loss") and not math.isfinite(values[name])]
+    if bad:
+      return f"the loss of {' and '.join(bad)} is not finite"
+    if not math.isfinite(values["loss"]):
+      return "the loss is not finite"
+    if not math.isfinite(values["grad_norm"]):
+      return "the gradient is not finite"
+    limit = self._settings.grad_norm_limit
+    if limit and values["grad_norm"] > limit:
+      return f"the gradient's norm {values['grad_norm']:.3g} is over grad_norm_limit={limit:g}"
+    return ""
+
+  def _kept(self, step: int, values: Mapping[str, float]) -> str:
+    """Writes what a step that failed has measured and which texts it held; returns where that is, for a message."""
+    if not parallel.is_main_process():
+      return ""
+    path = self._workdir / "nonfinite" / f"step_{step}.json"
+    path.parent.mkdir(exist_ok=True)
+    measured = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
+    records.write_json(path, {"step": step, "measured": measured, "examples": self._held(step - 1)})
+    return f"; the texts of its batch are in {remote.shown(path)}"
 
 
 @contextlib.contextmanager

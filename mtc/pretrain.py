@@ -5,7 +5,7 @@ Run it again to go on after an interruption. Its export/ is what `model.pretrain
 AutoModelForMaskedLM loads. Exit codes as of mtc.main.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 from dataclasses import replace
 import itertools
@@ -89,7 +89,8 @@ def prepare(settings: Pretraining, workdir: Path, command: Sequence[str] = ()) -
   )
   if parallel.is_main_process():
     records.write_run(workdir, settings, reports, command)
-  return lambda: _run(settings, workdir, model, counts, masked_lm_loss(model.encoder, head), training, held_out)
+  loss = masked_lm_loss(model.encoder, head)
+  return lambda: _run(settings, workdir, model, counts, loss, prepared, training, held_out)
 
 
 def masked_lm_loss(encoder: models.Encoder, head: models.Head) -> Loss:
@@ -184,6 +185,7 @@ def _run(
   model: Embedder,
   counts: optim.Counts,
   loss: Loss,
+  prepared: Mapping[str, data.Prepared],
   training: data.Masker,
   held_out: data.Masker,
 ) -> int:
@@ -204,8 +206,17 @@ def _run(
   def begin(first: int) -> None:
     print(_introduction(settings, counts, training, first), flush=True)
 
-  step = step_lib.make_step(loss, optimizer, settings.seed, settings.optim.freeze)
-  ended = loop.run(settings, workdir, state, step, training.step, begin, measure)
+  def examples(number: int) -> dict[str, list[dict]]:
+    drawn = {name: texts for name, texts in training.texts(number).items() if texts}
+    return {
+      name: list(data.find_texts(prepared[name], texts, model.tokenizer).values()) for name, texts in drawn.items()
+    }
+
+  step = step_lib.make_step(loss, optimizer, settings.seed, settings.optim.freeze, settings.grad_norm_limit)
+  origins = {name: each.origin for name, each in prepared.items() if each.origin}
+  ended = loop.run(
+    settings, workdir, state, step, training.step, begin, measure, examples=examples, origins=origins
+  )
   if ended.finished and parallel.is_main_process():
     params = parallel.to_host(ended.state.params["encoder"])
     export.write(replace(model, params=params), workdir / "export")

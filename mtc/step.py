@@ -186,6 +186,7 @@ def make_train_step(
   rows_per_chunk: Callable[[int, int], int] = lambda rows, length: 0,
   freeze: Sequence[str] = (),
   balancing: Balancing | None = None,
+  norm_limit: float = 0.0,
 ) -> Callable[[TrainState, Step], tuple[TrainState, dict[str, Array]]]:
   """The contrastive step on all devices, see `make_step`.
 
@@ -198,6 +199,7 @@ def make_train_step(
     freeze: what is not trained; see `optim.split`.
     balancing: how the tasks share the step; None = Fixed. With any other, the metrics have each task's factor as
       "balance/TASK"; "loss" is that of the fixed weights, so that runs can be compared.
+    norm_limit: see `make_step`.
   """
 
   def loss(params: PyTree, batch: Step, key: jax.Array) -> tuple[Array, dict[str, Array]]:
@@ -205,7 +207,7 @@ def make_train_step(
     return loss_fn(params, batch, key, encoder=encoder, tasks=tasks, rows_per_chunk=chunk)
 
   if balancing is None or isinstance(balancing, Fixed):
-    return make_step(loss, optimizer, seed, freeze)
+    return make_step(loss, optimizer, seed, freeze, norm_limit)
 
   def gradient(
     state: TrainState, trained: PyTree, frozen: PyTree, batch: Step
@@ -218,7 +220,7 @@ def make_train_step(
     metrics["loss"] = jnp.sum(parts.weights * parts.losses)
     return parts.total(factors), metrics, balancing.update(state.balancing, parts)
 
-  return _make_step(gradient, optimizer, freeze)
+  return _make_step(gradient, optimizer, freeze, norm_limit)
 
 
 def dropout_key(seed: int, step: Array) -> jax.Array:
@@ -236,6 +238,7 @@ def make_step(
   optimizer: optax.GradientTransformation,
   seed: int,
   freeze: Sequence[str] = (),
+  norm_limit: float = 0.0,
 ) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, Array]]]:
   """The step on all devices: `(state, batch) -> (state, metrics)`; the state that goes in is donated.
 
@@ -244,6 +247,7 @@ def make_step(
     optimizer: the optax chain.
     seed: of dropout.
     freeze: what is not trained; see `optim.split`. It has no gradient, and nothing of it is reduced over devices.
+    norm_limit: a gradient of a greater norm is taken as not finite; 0 = none is.
 
   An update whose loss or gradient is not finite is not applied: the state keeps its parameters, `skipped` counts it,
   and the metric `finite` is 0. Nothing non-finite can reach a checkpoint.
@@ -256,13 +260,14 @@ def make_step(
     grads, metrics = jax.grad(lambda part: loss(optim.merge(part, frozen), batch, key), has_aux=True)(trained)
     return parallel.mean_over_devices(grads), metrics, state.balancing
 
-  return _make_step(gradient, optimizer, freeze)
+  return _make_step(gradient, optimizer, freeze, norm_limit)
 
 
 def _make_step(
   gradient: Callable[[TrainState, PyTree, PyTree, Any], tuple[PyTree, dict[str, Array], PyTree]],
   optimizer: optax.GradientTransformation,
   freeze: Sequence[str],
+  norm_limit: float,
 ) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, Array]]]:
   """`gradient`: (state, trained, frozen, batch) -> (gradient of the trained, metrics, the balancing's next state)."""
 
@@ -271,6 +276,8 @@ def _make_step(
     grads, metrics, balancing = gradient(state, trained, frozen, batch)
     norm = optax.tree.norm(grads)
     finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)
+    if norm_limit:
+      finite &= norm <= norm_limit
     updates, opt_state = optimizer.update(grads, state.opt_state, trained)
     updated = optax.apply_updates(trained, updates)
 

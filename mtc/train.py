@@ -86,7 +86,7 @@ def _ready(
   if parallel.is_main_process():
     records.write_run(workdir, experiment, reports, command)
     records.write_json(workdir / "leakage.json", _leakage(experiment.on_leak, leaks))
-  return _Run(experiment, workdir, model, counts, reports, leaks, sampler, packer, tables, validation)
+  return _Run(experiment, workdir, model, counts, prepared, leaks, sampler, packer, tables, validation)
 
 
 def make_sampler(experiment: Experiment, prepared: Mapping[str, data.Prepared]) -> data.Sampler:
@@ -143,7 +143,7 @@ class _Run:
   workdir: Path
   model: Embedder  # untrained
   counts: optim.Counts
-  reports: dict[str, dict]
+  prepared: Mapping[str, data.Prepared]
   leaks: Mapping[str, data.Leaks]
   sampler: data.Sampler
   packer: data.Packer
@@ -165,13 +165,32 @@ class _Run:
       self.packer.rows_per_chunk,
       experiment.optim.freeze,
       experiment.balancing,
+      experiment.grad_norm_limit,
     )
     ended = loop.run(
-      experiment, self.workdir, state, train_step, self.packer.step, self._begin, self._validate, self._diagnose
+      experiment,
+      self.workdir,
+      state,
+      train_step,
+      self.packer.step,
+      self._begin,
+      self._validate,
+      self._diagnose,
+      self._examples,
+      {name: each.origin for name, each in self.prepared.items() if each.origin},
     )
     if ended.finished and parallel.is_main_process():
       self._finish(ended)
     return ended.code
+
+  @functools.cached_property
+  def _reports(self) -> dict[str, dict]:
+    return {name: each.report for name, each in self.prepared.items()}
+
+  def _examples(self, number: int) -> dict[str, list[dict]]:
+    """What each task gave to the step of this number."""
+    draws = self.sampler.sample(number)
+    return {name: data.examples_of(draw, self.prepared[name], self.model.tokenizer) for name, draw in draws.items()}
 
   @functools.cached_property
   def _inference(self) -> Embedder:
@@ -198,7 +217,7 @@ class _Run:
       f"{'batch':>6} {'epochs':>7}"
     ]
     mix = self.sampler.mix(self.experiment.steps)
-    for name, report in self.reports.items():
+    for name, report in self._reports.items():
       skipped, task = sum(report["skipped"].values()), self.experiment.tasks[name]
       lines.append(
         f"{name:18} {report['examples']:9,} {report['texts']:9,} {report['mean_length']:11.1f} "
@@ -276,7 +295,7 @@ class _Run:
     scores = evaluate.score(embedder.encode, self.tables, experiment.evaluations)
     environment = json.loads((workdir / "environment.json").read_text())
     export.write(
-      embedder, workdir / "export", card.text(experiment, embedder, self.reports, environment, before, scores)
+      embedder, workdir / "export", card.text(experiment, embedder, self._reports, environment, before, scores)
     )
     if "lora" in params and self._keeps_backbone():
       export.write_adapter(replace(self.model, params=params), workdir / "adapter")

@@ -5,8 +5,10 @@ from mtc.data.batches import batches
 from mtc.data.cache import find_or_make, user_cache
 from mtc.data.examples import Crops, Example, Kind, Pairs, SameLabel, Scored, Translations, read
 from mtc.data.leakage import HeldOut, Leaks, find_leaks, leakage_table
+from mtc.data.lookup import examples_of, find_texts
 from mtc.data.masking import Masker
 from mtc.data.npy import open_npy
+from mtc.data.origin import Changed
 from mtc.data.packing import Packer, best_fit
 from mtc.data.pipeline import make_input
 from mtc.data.prepared import Prepared
@@ -20,6 +22,7 @@ __all__ = [
   "BadRow",
   "Beir",
   "Builtin",
+  "Changed",
   "Crops",
   "Example",
   "Folder",
@@ -46,8 +49,10 @@ __all__ = [
   "Vectors",
   "batches",
   "best_fit",
+  "examples_of",
   "find_leaks",
   "find_or_make",
+  "find_texts",
   "leakage_table",
   "make_input",
   "open_npy",

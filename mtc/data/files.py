@@ -13,6 +13,16 @@ _LONGEST = 2**25  # bytes of a line: a gzip file of a few kilobytes may unpack t
 _SHARD = re.compile(r"-\d+-of-\d+$")
 
 
+class InFiles:
+  """A source of rows whose content is that of its files."""
+
+  def files_of(self, split: str) -> list[Path]:
+    raise NotImplementedError
+
+  def fingerprint(self, split: str) -> str:
+    return hash_files(self.files_of(split))
+
+
 def listing(path: Path) -> str:
   if not path.is_dir():
     return f"{path} is not a directory"
@@ -60,9 +70,13 @@ def split_files(path: str, files: dict[str, str], split: str, suffixes: tuple[st
 def hash_files(files: list[Path]) -> str:
   digest = hashlib.sha256()
   for file in files:
-    with open(file, "rb") as stream:
-      digest.update(hashlib.file_digest(stream, "sha256").digest())
+    digest.update(bytes.fromhex(hash_file(file)))
   return digest.hexdigest()
+
+
+def hash_file(path: Path) -> str:
+  with open(path, "rb") as stream:
+    return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def open_file(path: Path) -> BinaryIO:

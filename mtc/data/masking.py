@@ -1,6 +1,6 @@
 """Masked language modelling: any step as a pure function of its number, drawn from balanced languages, words masked."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -64,7 +64,8 @@ class Masker:
       raise ValueError("the tokenizer has no mask token; use a model that was pretrained by masking, or train one")
     if rows % devices:
       raise ValueError(f"rows={rows} do not divide among {devices} devices; use a multiple of {devices}")
-    self._corpora, self._local = list(corpora.values()), slice(local_devices.start, local_devices.stop)
+    self._names, self._corpora = list(corpora), list(corpora.values())
+    self._local = slice(local_devices.start, local_devices.stop)
     self._rows, self._length, self._rate, self._seed, self._devices = rows, length, rate, seed, devices
     self._mask, self._special = special["mask"], np.array(sorted(special.values()))
     self._starts = tokenizers_.word_starts(tokenizer)
@@ -89,7 +90,7 @@ class Masker:
 
   def step(self, number: int) -> Masked:
     """The step of this number: leaves `[local_devices, rows, ...]`, plain NumPy."""
-    rng = np.random.Generator(np.random.Philox(key=[self._seed, number]))
+    rng = self._rng(number)
     ids, segment, position = self._grid(rng)
     masked, place, target, weight = self._hide(ids, segment, position, rng)
     slots = self._length // _TEXT
@@ -100,13 +101,23 @@ class Masker:
     tokens = Tokens(local(masked), local(segment), local(position), slots=slots)
     return Masked(tokens=tokens, place=local(place), target=local(target), weight=local(weight))
 
-  def _grid(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    rows, length = self._rows, self._length
-    room = int(_FILL * rows * length)
+  def texts(self, number: int) -> dict[str, list[int]]:
+    """The texts that are drawn for the step of this number, by corpus."""
+    found: dict[str, list[int]] = {name: [] for name in self._names}
+    for corpus, text, _ in self._drawn(self._rng(number)):
+      found[self._names[corpus]].append(text)
+    return found
+
+  def _rng(self, number: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=[self._seed, number]))
+
+  def _drawn(self, rng: np.random.Generator) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Yields (number of the corpus, text, its tokens or as many of them as a row holds) until the grid is full."""
+    length = self._length
+    room = int(_FILL * self._rows * length)
     count = int(1.5 * room / self._mean) + 16
     groups = np.minimum(np.searchsorted(self._chance, rng.random(count), side="right"), len(self._texts) - 1)
     picks, starts = rng.random(count), rng.random(count)
-    texts: list[np.ndarray] = []
     for group, pick, start in zip(groups.tolist(), picks.tolist(), starts.tolist()):
       number, members = self._texts[group]
       corpus, text = self._corpora[number], members[int(pick * len(members))]
@@ -117,10 +128,14 @@ class Masker:
         tokens[0], tokens[-1] = corpus.tokens[first], corpus.tokens[last - 1]
       else:
         tokens = corpus.tokens[first:last]
-      texts.append(tokens)  # also the last one, which may not fit: a grid of one row would else stay empty
+      yield number, int(text), tokens  # also the last one, which may not fit: a grid of one row would else stay empty
       room -= len(tokens)
       if room <= 0:
-        break
+        return
+
+  def _grid(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rows, length = self._rows, self._length
+    texts = [tokens for _, _, tokens in self._drawn(rng)]
     sizes = np.array([len(tokens) for tokens in texts])
     row, column, number = best_fit(sizes, length, length // _TEXT)
     ids, segment, position = np.zeros((3, rows, length), np.int32)

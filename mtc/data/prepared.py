@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mtc.data.origin import Origin
 from mtc.data.teacher import TextVectors
 
 
@@ -26,6 +27,7 @@ class Prepared(NamedTuple):
       -1 = none. For a grouped kind they are those of the example alone: the sampler unites anchor's and positive's.
     text_keys: i32[T], hash >= 0 of each text without its prompt: a text has one key whatever its role.
     teacher: a teacher's vectors of the T texts, or None.
+    origin: where they come from, or None.
     report: what was read: rows, skipped rows by reason, truncated texts, tokens, mean length.
   """
 
@@ -41,3 +43,4 @@ class Prepared(NamedTuple):
   text_keys: np.ndarray
   report: dict[str, Any]
   teacher: TextVectors | None = None
+  origin: Origin | None = None

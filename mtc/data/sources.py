@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Protocol, cast
 import numpy as np
 
 from mtc.data import tfds_rows
-from mtc.data.files import hash_files, lines, listing, open_file, split_files, splits
+from mtc.data.files import InFiles, hash_files, lines, listing, open_file, split_files, splits
 
 Row = dict[str, Any]
 
@@ -47,6 +47,10 @@ class Rows(Protocol):
     """Yields (place, row); `on_bad` is called with each row that cannot even be read, which is then passed over."""
     ...
 
+  def files_of(self, split: str) -> list[Path]:
+    """What is read for a split."""
+    ...
+
   def fingerprint(self, split: str) -> str:
     """A hash of the content that `rows(split)` reads."""
     ...
@@ -61,7 +65,7 @@ class Source(Protocol):
 
 
 @dataclasses.dataclass
-class Jsonl:
+class Jsonl(InFiles):
   """One JSON object a line, `SPLIT.jsonl` or `SPLIT.jsonl.gz` in a directory.
 
   Attributes:
@@ -83,12 +87,12 @@ class Jsonl:
       for number, _, row in _json_lines(file, on_bad):
         yield f"{file}:{number}", row
 
-  def fingerprint(self, split: str) -> str:
-    return hash_files(split_files(self.path, self.files, split, _JSONL))
+  def files_of(self, split: str) -> list[Path]:
+    return split_files(self.path, self.files, split, _JSONL)
 
 
 @dataclasses.dataclass
-class Parquet:
+class Parquet(InFiles):
   """A row a row, `SPLIT.parquet` or `SPLIT-00000-of-00004.parquet` in a directory; `files` as in `Jsonl`."""
 
   path: str
@@ -116,8 +120,8 @@ class Parquet:
       except (OSError, ValueError, ArithmeticError, LookupError, TypeError, ArrowException) as error:
         raise ValueError(f"{file}: not a readable Parquet file after row {number} ({error}); write it again") from error
 
-  def fingerprint(self, split: str) -> str:
-    return hash_files(split_files(self.path, self.files, split, _PARQUET))
+  def files_of(self, split: str) -> list[Path]:
+    return split_files(self.path, self.files, split, _PARQUET)
 
 
 @dataclasses.dataclass
@@ -139,7 +143,7 @@ class Text:
     return ["train"]
 
   def rows(self, split: str, on_bad: Callable[[BadRow], None] = stop) -> Iterator[tuple[str, Row]]:
-    for file in self._files(split):
+    for file in self.files_of(split):
       language = self.language or file.name.split(".")[0]
       for number, _, line in lines(file):
         place = f"{file}:{number}"
@@ -149,11 +153,11 @@ class Text:
           on_bad(BadRow(place, "not UTF-8", f"byte {error.start + 1} of the line"))
 
   def fingerprint(self, split: str) -> str:
-    files = self._files(split)
+    files = self.files_of(split)
     languages = [self.language or file.name.split(".")[0] for file in files]
     return hashlib.sha256(f"{languages} {hash_files(files)}".encode()).hexdigest()
 
-  def _files(self, split: str) -> list[Path]:
+  def files_of(self, split: str) -> list[Path]:
     if split != "train":
       raise ValueError(f"no split {split!r} in the text files of {self.path}; they are the split 'train'")
     found = sorted(entry for suffix in _TEXT for entry in Path(self.path).glob(f"*{suffix}"))
@@ -163,7 +167,7 @@ class Text:
 
 
 @dataclasses.dataclass
-class Beir:
+class Beir(InFiles):
   """The BEIR layout: `corpus.jsonl`, `queries.jsonl`, `qrels/SPLIT.tsv`, each possibly with `.gz`.
 
   A row of a split is a pair of a query and a document of grade > 0: `anchor`, `positive`, `anchor_id`, `positive_id`,
@@ -215,9 +219,9 @@ class Beir:
           },
         )
 
-  def fingerprint(self, split: str) -> str:
+  def files_of(self, split: str) -> list[Path]:
     names = ["corpus.jsonl"] if split == "corpus" else ["corpus.jsonl", "queries.jsonl", f"qrels/{split}.tsv"]
-    return hash_files([self._file(name) for name in names])
+    return [self._file(name) for name in names]
 
   def _file(self, name: str) -> Path:
     for candidate in (Path(self.path) / name, Path(self.path) / f"{name}.gz"):
@@ -260,6 +264,9 @@ class Tfds:
     for number, row in enumerate(tfds_rows.read(self._builder(), self._split(split)), 1):
       yield f"{self.name}/{self._split(split)}:{number}", row
 
+  def files_of(self, split: str) -> list[Path]:
+    return tfds_rows.files(self._builder(), self._split(split))
+
   def fingerprint(self, split: str) -> str:
     builder = self._builder()
     files = tfds_rows.files(builder, self._split(split))
@@ -298,6 +305,9 @@ class InMemory:
         yield f"InMemory[{split!r}]:{number}", row
       else:
         on_bad(BadRow(f"InMemory[{split!r}]:{number}", "not an object", f"a {type(row).__name__}"))
+
+  def files_of(self, split: str) -> list[Path]:
+    return []
 
   def fingerprint(self, split: str) -> str:
     return hashlib.sha256(json.dumps(self._rows(split), sort_keys=True, default=repr).encode()).hexdigest()

@@ -93,6 +93,11 @@ class Teacher:
     self._index: dict[bytes, int] = {}
     self.missing, self.example = 0, ""  # texts asked for that have no vector, and the first of them
 
+  @property
+  def mapped(self) -> list[Path]:
+    """The files of vectors, which a run reads as it goes."""
+    return [Path(file.npy) for file in self._files]
+
   def fingerprint(self) -> list[str | int]:
     """Hashes of the files' content, and the options."""
     parts: list[str | int] = [self._dim]

@@ -15,6 +15,8 @@ from tqdm import tqdm
 
 from mtc.data import cache, tokenizer as tokenizers_
 from mtc.data.examples import Kind, read
+from mtc.data.files import hash_file
+from mtc.data.origin import Changed, Origin
 from mtc.data.prepared import Prepared
 from mtc.data.sources import Rows
 from mtc.data.teacher import Teacher
@@ -22,7 +24,7 @@ from mtc.data.teacher import Teacher
 _FORMAT = 1  # raise it whenever the same input would give other files
 _BLOCK = 8192  # texts tokenised at a time: the most that is held as text,
 _LETTERS = 2**25  # or fewer, where they are long
-_ARRAYS = tuple(name for name in Prepared._fields if name not in ("report", "teacher"))
+_ARRAYS = tuple(name for name in Prepared._fields if name not in ("report", "teacher", "origin"))
 
 
 def prepare(
@@ -58,6 +60,7 @@ def prepare(
     BadRow: a row that cannot be used, unless they are skipped.
     ValueError: no row, negatives that no row has, prompts that do not fit the kind of task, or texts without a
       teacher's vector.
+    Changed: the source changed while it was read.
   """
   unknown = set(prompts) - {"anchor", "positive"}
   if unknown:
@@ -67,9 +70,10 @@ def prepare(
       f"{type(examples).__name__} draws anchor and positive from the same texts, so their prompts must be equal; "
       f"got {dict(prompts)!r}"
     )
+  origin = Origin(source, split, examples, on_bad_row, without)
   what = {
     "format": _FORMAT,
-    "content": source.fingerprint(split),
+    "content": origin.content,
     "split": split,
     "tokenizer": tokenizers_.fingerprint(tokenizer),
     "max_length": max_length,
@@ -100,9 +104,13 @@ def prepare(
       bar.update(writer.tokenize(file))
       _write_header(file, writer.offsets[-1])
     writer.finish(f"{source!r:.200} split {split!r}", skipped, what)
+    if origin.changed():  # else what was read would be kept under the name of what was there before
+      raise Changed(f"{source!r:.200} split {split!r} changed while it was read; run again when nobody writes to it")
 
-  prepared = cache.find_or_make(Path(cache_dir) / name, _open, make)
-  return prepared if teacher is None else prepared._replace(teacher=teacher.of(Path(cache_dir) / name))
+  directory = Path(cache_dir) / name
+  prepared = cache.find_or_make(directory, _open, make)
+  origin.keep([*directory.iterdir(), *(teacher.mapped if teacher else ())])
+  return prepared._replace(origin=origin, teacher=teacher.of(directory) if teacher else None)
 
 
 class _Writer:
@@ -206,8 +214,8 @@ class _Writer:
       "labels": len(self.label_keys),
       "languages": {language: number for language, number in sorted(self.languages.items()) if language},
     }
-    sizes = {file.name: file.stat().st_size for file in sorted(self.directory.glob("*.npy"))}
-    about = {"report": report, "sizes": sizes, "made_of": what}
+    digests = {file.name: hash_file(file) for file in sorted(self.directory.glob("*.npy"))}
+    about = {"report": report, "sha256": digests, "made_of": what}
     (self.directory / "about.json").write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
   def _text(self, role: str, text: str) -> int:
@@ -234,13 +242,13 @@ _ROLES = ("anchor", "positive")
 
 
 def _open(directory: Path) -> Prepared | None:
-  """The arrays of a directory, or None if there is none or it is damaged: files missing, cut or of other sizes."""
+  """The arrays of a directory, or None if there is none or it is damaged: files missing, cut or with other bytes."""
   try:
     about = json.loads((directory / "about.json").read_text("utf-8"))
-    if any((directory / name).stat().st_size != size for name, size in about["sizes"].items()):
+    if any(hash_file(directory / name) != digest for name, digest in about["sha256"].items()):
       return None
     loaded: dict[str, Any] = {
-      name: np.load(directory / f"{name}.npy", mmap_mode="r") if f"{name}.npy" in about["sizes"] else None
+      name: np.load(directory / f"{name}.npy", mmap_mode="r") if f"{name}.npy" in about["sha256"] else None
       for name in _ARRAYS
     }
     prepared = Prepared(report=about["report"] | {"fingerprint": directory.name}, **loaded)
@@ -276,6 +284,11 @@ def _hash(space: str, text: str) -> int:
   """64 bits; the same word as a text, an id and a label has three hashes."""
   digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, person=space.encode())
   return int.from_bytes(digest.digest(), "little")
+
+
+def text_key(text: str) -> int:
+  """What stands in `Prepared.text_keys` for a text."""
+  return _key(_hash("text", text))
 
 
 def _key(hashed: int) -> int:

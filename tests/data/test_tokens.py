@@ -290,6 +290,9 @@ class Generated:
   def splits(self):
     return ["train"]
 
+  def files_of(self, split):
+    return []
+
   def fingerprint(self, split):
     return str(self.count)
 
