@@ -2,31 +2,66 @@
 
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
+import errno
 import os
+import signal
 import sys
 from typing import Any, TypeVar
 
 from absl import flags, logging
 import jax
 
-from mtc import data
+from mtc import data, parallel
 from mtc.config import Experiment, Run
 
 R = TypeVar("R", bound=Run)
 MISTAKE = 2  # the exit code for wrong arguments, configuration or data
+_FAILED = 1
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # what a disk says that takes no more
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
 _LONGEST = 4000  # letters of a message
 
 
 @contextlib.contextmanager
 def mistakes() -> Iterator[None]:
-  """Ends the process with exit code 2 and the error's message, where the block raises for something a user can mend."""
+  """Ends the process with exit code 2 and the error's message, where the block raises for something a user can mend.
+
+  A disk that is full or broken is no mistake: its exit code is 1.
+  """
+  with _answered(MISTAKE):
+    yield
+
+
+def finish(run: Callable[[], int]) -> None:
+  """Ends the process with the exit code of a run.
+
+  It is 1 where its numbers are no longer finite, a checkpoint cannot be used or a disk not be written, and 2 where its
+  data changed meanwhile or it may not write.
+  """
+  with _answered(_FAILED):
+    sys.exit(run())
+
+
+@contextlib.contextmanager
+def _answered(code: int) -> Iterator[None]:
   try:
     yield
-  except (ValueError, OSError) as error:
+  except KeyboardInterrupt:
+    if not parallel.is_alone():
+      raise  # the others may know of no signal, and are not waited for
+    print("SIGINT: ended; the same command begins again, or goes on from what is saved", file=sys.stderr)
+    raise SystemExit(128 + signal.SIGINT) from None
+  except (ValueError, OSError, FloatingPointError) as error:
     if os.environ.get("MTC_TRACEBACK"):
       raise
-    print(f"error: {_shown(str(error))}\n(MTC_TRACEBACK=1 shows where)", file=sys.stderr)
-    raise SystemExit(MISTAKE) from None
+    reason = error.errno if isinstance(error, OSError) else None
+    if reason in _FULL or isinstance(error, FloatingPointError):
+      code = _FAILED
+    elif reason in _REFUSED or isinstance(error, data.Changed):
+      code = MISTAKE
+    remedy = "; make room there, and run the same command again" if reason in _FULL else ""
+    print(f"error: {_shown(str(error))}{remedy}\n(MTC_TRACEBACK=1 shows where)", file=sys.stderr)
+    raise SystemExit(code) from None
 
 
 def _shown(message: str) -> str:
@@ -83,17 +118,8 @@ def define_run_flags() -> None:
   flags.DEFINE_bool("distributed", False, "Find the other processes by itself: TPU pods, Slurm, Open MPI.")
 
 
-def finish(run: Callable[[], int]) -> None:
-  """Ends the process with the exit code of a run, 1 where its numbers are no longer finite."""
-  try:
-    sys.exit(run())
-  except FloatingPointError as error:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(1)
-
-
 def set_up() -> None:
-  """Silences what libraries say about themselves, and keeps what XLA compiles for the next start.
+  """Silences what libraries say about themselves, keeps what XLA compiles for the next start, and minds SIGTERM.
 
   Call it before anything is compiled; `JAX_COMPILATION_CACHE_DIR` names another place for it.
   """
@@ -101,3 +127,12 @@ def set_up() -> None:
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   if not jax.config.jax_compilation_cache_dir:
     jax.config.update("jax_compilation_cache_dir", str(data.user_cache() / "xla"))
+  signal.signal(signal.SIGTERM, _end)
+
+
+def _end(number: int, _: object) -> None:
+  """Ends the process at SIGTERM as at an error: what is half written goes, and a bucket gets what was written."""
+  signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
+  if parallel.is_alone():
+    raise SystemExit(128 + number)
+  os.kill(os.getpid(), number)  # at its exit it would wait for the others, which may know of no signal

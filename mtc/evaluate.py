@@ -21,7 +21,7 @@ from typing import get_type_hints
 from absl import app, flags
 from ml_collections import config_flags
 
-from mtc import cli, contenders, data, pages, records
+from mtc import cli, contenders, data, pages, records, whole
 from mtc.api import Api
 from mtc.config import Evaluation, Experiment
 from mtc.contenders import Contender, Cost, documents
@@ -245,7 +245,8 @@ def write_page(path: Path, contender: Contender, tables: Tables, evaluations: Ma
     if encode := contender.encoder(table):
       about = f"{type(evaluations[name].evaluator).__name__} on the split {evaluations[name].test}"
       shown[name] = pages.Shown(about, nearest(encode, table, pages.ASKED, pages.NEIGHBOURS), plane(encode, table))
-  path.write_text(pages.neighbours(contender.name, shown), encoding="utf-8")
+  with whole.file(path) as partial:
+    partial.write_text(pages.neighbours(contender.name, shown), encoding="utf-8")
   print(f"{path}: examples of nearest neighbours and maps of {contender.name}")
 
 
@@ -327,7 +328,7 @@ def _list_texts(path: Path, tables: Tables, evaluations: Mapping[str, Evaluation
     asked |= {(text, "document"): None for text in evaluations[name].evaluator.texts(table)}
     if isinstance(table, Search):
       asked |= {(text, "query"): None for text in table.queries.values()}
-  with open(path, "w", encoding="utf-8") as file:
+  with whole.file(path) as partial, open(partial, "w", encoding="utf-8") as file:
     file.writelines(json.dumps({"text": text, "role": role}, ensure_ascii=False) + "\n" for text, role in asked)
   print(f"{len(asked):,} texts in {path}; give their vectors, in this order, with --texts={path} --embeddings=FILE.npy")
 

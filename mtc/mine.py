@@ -350,8 +350,8 @@ def _main(argv: Sequence[str]) -> None:
 
     queries = vectors(encode, texts.queries, roles[0])
     documents = vectors(encode, texts.documents, roles[1])
-  chosen, counts = choose(queries, documents, texts, mining, progress=True)
-  print(report(output, texts, write(output, rows, texts, chosen), counts))
+    chosen, counts = choose(queries, documents, texts, mining, progress=True)
+    print(report(output, texts, write(output, rows, texts, chosen), counts))
 
 
 if __name__ == "__main__":

@@ -85,6 +85,11 @@ def leaving_others() -> Iterator[None]:
     os._exit(code if isinstance(code, int) else 1)
 
 
+def is_alone() -> bool:
+  """Whether this process is the only one of its run."""
+  return not jax.distributed.is_initialized()
+
+
 def meet(what: str) -> None:
   """Waits for all processes at a place of this name, which a run passes once, however long the slowest takes.
 

@@ -1,12 +1,15 @@
 """The files of a workdir that people and programs read: config, data, environment, metrics, scores."""
 
 from collections.abc import Mapping, Sequence
+import contextlib
+import importlib
 from importlib import metadata
 import json
 import math
 from pathlib import Path
 import platform
 import subprocess
+import time
 from typing import Any
 
 from mtc import config as config_lib, parallel, whole
@@ -105,13 +108,18 @@ class Metrics:
     self._path, self._board = workdir / "metrics.jsonl", None
     if not active:
       return
-    from tensorboardX import SummaryWriter
+    # Not its SummaryWriter: that writes in a thread, and waits for ever where the thread has met a full disk.
+    from tensorboardX.event_file_writer import EventsWriter
 
     if self._path.exists():
       lines = self._path.read_text(encoding="utf-8").splitlines()
       with whole.file(self._path) as partial:
         partial.write_text("".join(f"{line}\n" for line in lines if _step(line) <= step), encoding="utf-8")
-    self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
+    (workdir / "tensorboard").mkdir(exist_ok=True)
+    self._board = EventsWriter(str(workdir / "tensorboard" / "events"))
+    if step:  # so that the curves too forget what comes after it
+      self._board.write_event(_event(step=step + 1, session_log={"status": "START"}))
+    self._board.flush()
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
     """Adds one line; `step` counts the steps taken."""
@@ -119,13 +127,20 @@ class Metrics:
       return
     with open(self._path, "a", encoding="utf-8") as file:
       file.write(json.dumps({"step": step} | dict(values)) + "\n")
-    for name, value in values.items():
-      self._board.add_scalar(name, value, step)
+    points = [{"tag": name, "simple_value": value} for name, value in values.items()]
+    self._board.write_event(_event(step=step, summary={"value": points}))
+    self._board.flush()
 
   def close(self) -> None:
-    """Flushes the curves."""
+    """Closes the curves, of which every line was written."""
     if self._board is not None:
-      self._board.close()
+      with contextlib.suppress(OSError):  # a full disk was told when it was met
+        self._board.close()
+
+
+def _event(**content: Any) -> Any:
+  """A point of the curves, as TensorBoard reads it."""
+  return importlib.import_module("tensorboardX.proto.event_pb2").Event(wall_time=time.time(), **content)
 
 
 def _step(line: str) -> float:

@@ -62,6 +62,11 @@ def _alone(folder: Path) -> contextlib.AbstractContextManager[None]:
   if folder.exists() and not folder.is_dir():
     raise ValueError(f"--workdir {folder} is a file; name a folder")
   folder.mkdir(parents=True, exist_ok=True)
+  if (kept := folder / CHECKPOINTS).exists():
+    if not kept.is_dir():
+      raise ValueError(f"{kept} is a file, and a run keeps its checkpoints there; name another --workdir")
+    with tempfile.TemporaryFile(dir=kept):  # raises what the first save would, before there is anything to lose
+      pass
   return lock.held(folder / ".lock", f"--workdir {folder}")
 
 

@@ -227,8 +227,9 @@ class _Report:
             return code
       found = self._found(chosen, tuning)
       text = transfer_report.markdown(found)
-      (self.workdir / "transfer.md").write_text(text, encoding="utf-8")
-      (self.workdir / "transfer.html").write_text(pages.transfer(found), encoding="utf-8")
+      for name, content in {"transfer.md": text, "transfer.html": pages.transfer(found)}.items():
+        with whole.file(self.workdir / name) as partial:
+          partial.write_text(content, encoding="utf-8")
       records.write_json(self.workdir / "transfer.json", found)  # last: with it the report is finished
     print(f"\n{text}")
     return _already_done(self.workdir, "the report is finished")

@@ -1,9 +1,11 @@
 """Runs a tiny experiment again and again, each time in a fork, and kills it where it is told; see test_kills.py.
 
 Everything is imported once, before any fork, so that a try takes seconds. A line of JSON comes in for each try:
-{"workdir", "log", "operation", "seconds", "signals"}; one goes out: {"code", "operations", "seconds"}.
+{"workdir", "log", "operation", "full", "seconds", "signals", "devices", "settings"}; one goes out: {"code",
+"operations", "seconds"}.
 """
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -49,10 +51,13 @@ def experiment(data_dir: str, cache_dir: str):
 
 
 class Operations:
-  """Counts what this process does to files below a folder, and kills it before the one of a number."""
+  """Counts what this process does to files below a folder; kills it before the one of a number, or fills its disk.
 
-  def __init__(self, root: str, last: int):
-    self.count, self._root, self._last, self._lock = 0, root, last, threading.Lock()
+  On a full disk nothing can be made or opened for writing from that operation on, and all can be removed.
+  """
+
+  def __init__(self, root: str, last: int, full: int):
+    self.count, self._root, self._last, self._full, self._lock = 0, root, last, full, threading.Lock()
     sys.addaudithook(self._see)
 
   def _see(self, event: str, arguments: tuple) -> None:
@@ -64,15 +69,27 @@ class Operations:
       self.count += 1
       if self.count == self._last:
         os.kill(os.getpid(), signal.SIGKILL)
+      if self._full and self.count >= self._full and event in ("open", "os.mkdir"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(arguments[0]))
 
 
 def run(data_dir: str, root: str, order: dict, report: int) -> int:
   """The run, in the fork; writes the number of operations to the descriptor."""
+  import jax
+
   from mtc import cli, remote, train
 
-  operations = Operations(root, order.get("operation", 0))
+  if devices := order.get("devices"):
+    jax.config.update("jax_num_cpu_devices", devices)
+  settings = experiment(data_dir, order.get("cache", f"{root}/cache"))
+  for name, value in order.get("settings", {}).items():
+    if name == "no_dropout":
+      settings.model.dropout = 0.0
+    else:
+      setattr(settings, name, value)
+  operations = Operations(root, order.get("operation", 0), order.get("full", 0))
   with cli.mistakes(), remote.workdir(order["workdir"]) as workdir:
-    ready = train.prepare(experiment(data_dir, f"{root}/cache"), workdir)
+    ready = train.prepare(settings, workdir)
     try:
       cli.finish(ready)
     except SystemExit as end:
