@@ -135,20 +135,24 @@ class Embedder:
     devices = len(parallel.local_devices())
     needed = -(-(int(row.max()) + 1) // devices)
     most = max(_TOKENS // length, 1)
-    rows = min(1 << max(needed - 1, 0).bit_length(), most)  # few texts need few rows: powers of two, so few shapes
-    grids = -(-needed // rows)
+    full, rest = divmod(needed, most)
+    # The last grid holds what is left, in a power of two: so few shapes, and little that is computed for nothing.
+    rows = [most] * full + ([min(1 << (rest - 1).bit_length(), most)] if rest else [])
 
-    shape = (grids, devices, rows, length)
     flat = np.repeat(row * length + start, lengths) + _counts(lengths)
-    tokens = {name: np.zeros(grids * devices * rows * length, np.int32) for name in ("ids", "segment", "position")}
+    tokens = {name: np.zeros(devices * sum(rows) * length, np.int32) for name in ("ids", "segment", "position")}
     tokens["ids"][flat] = np.concatenate([np.asarray(i, np.int32) for i in ids])
     tokens["segment"][flat] = np.repeat(segment, lengths)
     tokens["position"][flat] = _counts(lengths)
-    grid = {name: values.reshape(shape) for name, values in tokens.items()}
+    ends = np.cumsum(rows) * devices * length
+    grids = {name: np.split(values, ends[:-1]) for name, values in tokens.items()}
     # All grids are sent before the first result is read: devices work while the host prepares.
     function, params = _compiled(self.encoder), self._placed()
-    sent = [function(params, Tokens(**{n: v[i] for n, v in grid.items()}, slots=slots)) for i in range(grids)]
-    vectors = np.concatenate([np.asarray(v).reshape(devices * rows * slots, -1) for v in sent])
+    sent = [
+      function(params, Tokens(**{n: v[i].reshape(devices, size, length) for n, v in grids.items()}, slots=slots))
+      for i, size in enumerate(rows)
+    ]
+    vectors = np.concatenate([np.asarray(v).reshape(devices * size * slots, -1) for v, size in zip(sent, rows)])
     return vectors[row * slots + segment - 1]
 
   def _placed(self) -> PyTree:

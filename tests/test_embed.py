@@ -54,6 +54,22 @@ def test_blocks_are_as_the_whole(embedder, texts, monkeypatch):
   np.testing.assert_allclose(embedder.encode(texts), whole, atol=1e-6)
 
 
+def test_the_last_grid_holds_what_is_left(embedder, monkeypatch):
+  compiled, rows = embed_lib._compiled, []
+
+  def counted(encoder):
+    function = compiled(encoder)
+    return lambda params, tokens: rows.append(tokens.ids.shape[1]) or function(params, tokens)
+
+  monkeypatch.setattr(embed_lib, "_compiled", counted)
+  monkeypatch.setattr(embed_lib, "_SHORT", 32)
+  monkeypatch.setattr(embed_lib, "_TOKENS", 4 * 32)
+  short = ["a"] * (4 * jax.local_device_count() * 9)  # four of a row, for nine rows of each device
+  vectors = embedder.encode(short)
+  assert rows == [4, 4, 1]
+  np.testing.assert_allclose(vectors, np.repeat(embedder.encode(["a"]), len(short), 0), rtol=0, atol=1e-5)
+
+
 def test_the_vector_is_the_encoders_own(embedder, texts):
   text = texts[3]
   ids = np.array([embedder.tokenizer.encode(text).ids], np.int32)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 import dataclasses
 import functools
+import math
 from typing import Any, NamedTuple, TypeGuard
 
 from flax import linen as nn
@@ -17,8 +18,15 @@ Table = dict[str, tuple[Path, bool]]  # Hugging Face's name -> our path, and whe
 _MOST = {"num_hidden_layers": 2**10, "n_layers": 2**10, "hidden_size": 2**18, "dim": 2**18, "head_dim": 2**14}
 _TINY, _HUGE = 1e-30, 1e30
 NORMAL = nn.initializers.normal(0.02)
+
+
+def _gelu(x: jax.Array) -> jax.Array:
+  """GELU by erf, as PyTorch's; jax's is by erfc, which with its gradient takes XLA on CPU nearly twice as long."""
+  return 0.5 * x * (1 + jax.lax.erf(x * math.sqrt(0.5)))
+
+
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-  "gelu": functools.partial(jax.nn.gelu, approximate=False),
+  "gelu": _gelu,
   "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
   "gelu_pytorch_tanh": functools.partial(jax.nn.gelu, approximate=True),
   "relu": jax.nn.relu,
