@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import errno
+import logging as python_logging
 import os
 import signal
 import sys
@@ -125,9 +126,18 @@ def set_up() -> None:
   """
   os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+  if not os.environ.get("MTC_TRACEBACK"):
+    for name in ("absl", "concurrent.futures"):
+      python_logging.getLogger(name).addFilter(_without_traceback)
   if not jax.config.jax_compilation_cache_dir:
     jax.config.update("jax_compilation_cache_dir", str(data.user_cache() / "xla"))
   signal.signal(signal.SIGTERM, _end)
+
+
+def _without_traceback(record: python_logging.LogRecord) -> bool:
+  """Orbax's threads log the traceback of what they raise as well, and so do futures that nobody waits for any more."""
+  record.exc_info = None
+  return True
 
 
 def _end(number: int, _: object) -> None:

@@ -79,6 +79,7 @@ def run(data_dir: str, root: str, order: dict, report: int) -> int:
 
   from mtc import cli, remote, train
 
+  cli.set_up()
   if devices := order.get("devices"):
     jax.config.update("jax_num_cpu_devices", devices)
   settings = experiment(data_dir, order.get("cache", f"{root}/cache"))
