@@ -119,7 +119,7 @@ thead small { display: block; font-weight: 400; }
 th[scope=row] { position: sticky; left: 0; background: #fff; min-width: min(13rem, 40vw); max-width: 14rem; }
 th[scope=row] { font-weight: 600; overflow-wrap: anywhere; }
 th[scope=row] small { display: block; font-weight: 400; color: var(--soft); }
-@media (max-width: 600px) { th, td { padding: 6px 8px; } th[scope=row] { min-width: 6.5rem; max-width: 8rem; } }
+@media (max-width: 600px) { th, td { padding: 6px 8px; } th[scope=row] { min-width: 8.5rem; max-width: 10.5rem; } }
 td { white-space: nowrap; }
 td[style] small.interval { color: inherit; display: block; }
 td.own { box-shadow: inset 0 0 0 2px #1f2328; }
