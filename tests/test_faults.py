@@ -183,8 +183,9 @@ def test_a_cache_that_is_removed_during_a_run_changes_nothing(experiment, tmp_pa
 
 
 WAIT = """
-import sys, time
+import signal, sys, time
 from mtc import cli, loop
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests were started in the background
 cli.set_up()
 with cli.mistakes():
   try:

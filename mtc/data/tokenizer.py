@@ -263,7 +263,7 @@ def _from_transformers(name: str) -> Tokenizer:
       there = ", ".join(sorted(entry.name for entry in Path(name).iterdir())) or "nothing"
       raise FileNotFoundError(
         f"{name} has no tokenizer; there is {there}; add tokenizer.json, or vocab.txt and tokenizer_config.json "
-        f"({str(error)[:200]})"
+        f"({str(error)[:500]})"
       ) from error
   try:
     return attempt(local=True)  # a name of the hub whose files are on this machine needs no network
