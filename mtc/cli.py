@@ -131,6 +131,8 @@ def set_up() -> None:
       python_logging.getLogger(name).addFilter(_without_traceback)
   if not jax.config.jax_compilation_cache_dir:
     jax.config.update("jax_compilation_cache_dir", str(data.user_cache() / "xla"))
+  if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # a start compiles a hundred small programs
   signal.signal(signal.SIGTERM, _end)
 
 

@@ -16,7 +16,7 @@ import os
 from pathlib import Path
 import sys
 import time
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -185,19 +185,24 @@ def tfidf_scores(tables: Tables, evaluations: Mapping[str, Evaluation]) -> dict[
   return scores
 
 
-def before(path: Path, encode: TextEncoder, tables: Tables, evaluations: Mapping[str, Evaluation]) -> dict:
-  """The scores of the untrained model and of TF-IDF, with the seconds they took; measured once and kept in `path`."""
-  if path.exists():
-    return json.loads(path.read_text())
-  began = time.perf_counter()
-  untrained = score(encode, tables, evaluations)
-  found = {
-    "untrained": untrained,
-    "untrained_seconds": time.perf_counter() - began,
-    "tfidf": tfidf_scores(tables, evaluations),
-  }
-  records.write_json(path, found)
-  return found
+def before(
+  path: Path, tables: Tables, evaluations: Mapping[str, Evaluation], encode: TextEncoder | None = None
+) -> dict[str, Any]:
+  """The scores of TF-IDF as "tfidf" and, given its encoder, those of the untrained model and the seconds they took.
+
+  Each is measured once, and kept in `path`.
+  """
+  found = json.loads(path.read_text()) if path.exists() else {}
+  measured = dict(found)
+  if encode and "untrained" not in found:
+    began = time.perf_counter()
+    measured["untrained"] = score(encode, tables, evaluations)
+    measured["untrained_seconds"] = time.perf_counter() - began
+  if "tfidf" not in found:
+    measured["tfidf"] = tfidf_scores(tables, evaluations)
+  if measured != found:
+    records.write_json(path, measured)
+  return measured
 
 
 def report(columns: Mapping[str, Mapping[str, float]], costs: Mapping[str, Cost] | None = None) -> str:

@@ -144,9 +144,15 @@ def _start(settings: Pretraining, workdir: Path) -> tuple[Embedder, models.Head]
 
 
 def _train_tokenizer(settings: Pretraining, workdir: Path) -> Tokenizer:
+  content = {
+    name: [corpus.source.resolve(settings.data_dir).fingerprint(corpus.split), corpus.split, repr(corpus.examples)]
+    for name, corpus in settings.corpora.items()
+  }
   return trained_tokenizer(
     workdir / "tokenizer",
+    Path(settings.cache_dir or data.user_cache()) / "tokenizers",
     _sample(settings),
+    content | {"": [settings.on_bad_row, settings.exponent, settings.tokenizer_texts]},
     settings.model.vocab_size,
     positions=settings.model.positions,
     max_alphabet=settings.max_alphabet,

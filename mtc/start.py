@@ -1,16 +1,23 @@
 """Where a run begins: the tokenizer, the encoder and its parameters, from a pretrained directory or from a seed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+import hashlib
+from importlib import metadata
+import json
 from pathlib import Path
+import shutil
+from typing import Any
 
 import jax
 import numpy as np
 from tokenizers import Tokenizer
 
 from mtc import data, models
-from mtc.config import Experiment
+from mtc.config import Experiment, Task
 from mtc.embed import Embedder, load
+
+_FORMAT = 1  # of a new tokenizer; count it up where the same texts shall give another one
 
 
 def start_model(experiment: Experiment, workdir: Path) -> Embedder:
@@ -81,16 +88,47 @@ def _tokenizer(experiment: Experiment, directory: Path) -> Tokenizer:
   if spec.tokenizer:
     models.check_links(spec.tokenizer)
     return data.tokenizer.load(spec.tokenizer)
-  texts = _texts(experiment)
   return trained_tokenizer(
-    directory, texts, spec.vocab_size, positions=spec.positions, max_alphabet=4000, strip_accents=True
+    directory,
+    Path(experiment.cache_dir or data.user_cache()) / "tokenizers",
+    _texts(experiment),
+    {name: _content(experiment, task) for name, task in experiment.tasks.items()},
+    spec.vocab_size,
+    positions=spec.positions,
+    max_alphabet=4000,
+    strip_accents=True,
   )
 
 
+def _content(experiment: Experiment, task: Task) -> list[str]:
+  """What decides the texts of a task."""
+  source = task.source.resolve(experiment.data_dir)
+  return [source.fingerprint("train"), repr(task.examples), experiment.on_bad_row]
+
+
 def trained_tokenizer(
-  directory: Path, texts: Iterable[str], vocab_size: int, *, positions: int, max_alphabet: int, strip_accents: bool
+  directory: Path,
+  cache: Path,
+  texts: Iterable[str],
+  content: Mapping[str, Any],
+  vocab_size: int,
+  *,
+  positions: int,
+  max_alphabet: int,
+  strip_accents: bool,
 ) -> Tokenizer:
-  """The tokenizer in the directory, trained on the texts where there is none yet; see `data.tokenizer.train`."""
+  """The tokenizer in the directory: where there is none yet, that of the cache; where there is none either, a new one.
+
+  Args:
+    directory: of the run, which keeps its own.
+    cache: holds a tokenizer for each fingerprint of content and settings.
+    texts: what to train it on; see `data.tokenizer.train`. Read only where that must be done.
+    content: decides the texts, as JSON.
+    vocab_size, max_alphabet, strip_accents: as of `data.tokenizer.train`.
+    positions: the greatest number of tokens of a text.
+  """
+  settings = [vocab_size, positions, max_alphabet, strip_accents, metadata.version("tokenizers"), _FORMAT]
+  name = hashlib.sha256(json.dumps([content, settings], sort_keys=True).encode()).hexdigest()[:32]
 
   def find(path: Path) -> Tokenizer | None:
     return data.tokenizer.load(str(path)) if path.exists() else None
@@ -99,7 +137,11 @@ def trained_tokenizer(
     tokenizer = data.tokenizer.train(texts, vocab_size, max_alphabet=max_alphabet, strip_accents=strip_accents)
     data.tokenizer.save(tokenizer, path, max_length=positions)
 
-  return data.find_or_make(directory, find, make)
+  def copy(path: Path) -> None:
+    data.find_or_make(cache / name, find, make)
+    shutil.copytree(cache / name, path, dirs_exist_ok=True)
+
+  return data.find_or_make(directory, find, copy)
 
 
 def _texts(experiment: Experiment) -> Iterator[str]:

@@ -204,12 +204,9 @@ class _Run:
   def _begin(self, first: int) -> None:
     print(self._introduction(first), flush=True)
     if parallel.is_main_process():
-      self._before()
-
-  def _before(self) -> dict:
-    """The scores of the untrained model and of TF-IDF: measured once, then read."""
-    untrained = self._with(self.model.params)
-    return evaluate.before(self.workdir / "before.json", untrained.encode, self.tables, self.experiment.evaluations)
+      # Counting words goes through every evaluator, so that one that cannot score its test says so now. The untrained
+      # model is scored at the end: nobody waits for it before the first step.
+      evaluate.before(self.workdir / "before.json", self.tables, self.experiment.evaluations)
 
   def _introduction(self, first: int) -> str:
     lines = [
@@ -289,7 +286,8 @@ class _Run:
   def _finish(self, ended: loop.Ended) -> None:
     """Exports the last weights, scores exactly these, and says where everything is."""
     experiment, workdir = self.experiment, self.workdir
-    before = self._before()
+    untrained = self._with(self.model.params)
+    before = evaluate.before(workdir / "before.json", self.tables, experiment.evaluations, untrained.encode)
     params = parallel.to_host(ended.state.params["encoder"])
     embedder = self._with(params)
     scores = evaluate.score(embedder.encode, self.tables, experiment.evaluations)

@@ -126,13 +126,16 @@ def test_a_missing_folder_is_left_out_unless_a_task_needs_it(experiment, capsys)
 
 def test_before_is_measured_once(experiment, tmp_path):
   tables = evaluate.read_tables(experiment, "test")
-  first = evaluate.before(tmp_path / "before.json", by_length, tables, experiment.evaluations)
-  assert first["untrained"].keys() == first["tfidf"].keys()
+  path = tmp_path / "before.json"
+  tfidf = evaluate.before(path, tables, experiment.evaluations)
+  assert tfidf.keys() == {"tfidf"} and json.loads(path.read_text()) == tfidf
+  both = evaluate.before(path, tables, experiment.evaluations, by_length)
+  assert both["untrained"].keys() == both["tfidf"].keys() and both["tfidf"] == tfidf["tfidf"]
 
   def fail(texts, role="document"):
     raise AssertionError("measured a second time")
 
-  assert evaluate.before(tmp_path / "before.json", fail, tables, experiment.evaluations) == first
+  assert evaluate.before(path, tables, experiment.evaluations, fail) == both == json.loads(path.read_text())
 
 
 def test_vectors_of_a_file_score_like_the_encoder_that_made_them(experiment, tmp_path):

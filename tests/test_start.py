@@ -153,3 +153,22 @@ def test_a_directory_that_cannot_be_used(copy, name):
 def test_a_special_token_of_other_inputs_may_lie_past_the_table(copy):
   _added_word(special=True)(copy)
   assert load(copy).encode(["goal"]).shape == (1, 6)
+
+
+def test_a_new_tokenizer_is_trained_once_for_the_same_texts(data_dir, tmp_path, monkeypatch):
+  def tokenizer(workdir, **change):
+    spec = models.ModelSpec(**SIZES, dtype="float32", **{"vocab_size": 200, **change})
+    task = Task(source=data.Jsonl(str(folder)), examples=data.SameLabel(), max_length=20)
+    experiment = Experiment(tasks={"a": task}, model=spec, cache_dir=str(tmp_path / "cache"))
+    return start_model(experiment, tmp_path / workdir).tokenizer.to_str()
+
+  trained = []
+  train = data.tokenizer.train
+  monkeypatch.setattr(data.tokenizer, "train", lambda *args, **how: trained.append(1) or train(*args, **how))
+  folder = shutil.copytree(data_dir / "interest", tmp_path / "interest")
+  first = tokenizer("one")
+  assert tokenizer("two") == first and (tmp_path / "two/tokenizer/tokenizer.json").exists() and len(trained) == 1
+  assert tokenizer("three", vocab_size=190) != first and len(trained) == 2
+  with open(folder / "train.jsonl", "a") as file:
+    file.write('{"id": "new", "text": "zebra quagga okapi", "labels": ["music"]}\n')
+  assert tokenizer("four") != first and tokenizer("one") == first and len(trained) == 3
