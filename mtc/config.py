@@ -27,6 +27,7 @@ STEERING = (
   "diagnose_every",
   "examples_shown",
   "card_samples",
+  "profile_at",
 )
 
 
@@ -76,6 +77,7 @@ class Run:
   seed: int = 0
   input: str = "tf"  # tf = tf.data | threads = the same batches without TensorFlow
   log_every: int = 10
+  profile_at: int = 0  # trace this step and the two after it, into WORKDIR/profile; 0 = none
   checkpoint_every: int = 200
   on_nonfinite: str = "stop"  # stop | skip: what a loss or gradient that is not finite does
   nonfinite_limit: int = 10  # skipped updates in a run before it stops after all
@@ -86,7 +88,7 @@ class Run:
     """Raises ValueError for the first field that cannot be right, with its value and what to use instead."""
     _check_numbers("", self)
     at_least(self, 1, "steps", "log_every", "checkpoint_every")
-    at_least(self, 0, "stop_after", "seed", "nonfinite_limit", "grad_norm_limit")
+    at_least(self, 0, "stop_after", "seed", "nonfinite_limit", "grad_norm_limit", "profile_at")
     for name, known in {
       "input": ("tf", "threads"),
       "on_nonfinite": ("stop", "skip"),

@@ -10,6 +10,7 @@ import time
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import tqdm
 
@@ -19,6 +20,19 @@ from mtc.data.origin import Origin
 from mtc.types import TrainState
 
 STOPPED = {signal.SIGINT: 130, signal.SIGTERM: 143}
+_PROFILED = 3  # steps of a profile
+
+
+class Speed(NamedTuple):
+  """What the speed of a run is measured by.
+
+  Attributes:
+    flops: a batch of this process -> the operations that it takes.
+    peak: operations a second of all devices, at most.
+  """
+
+  flops: Callable[[Any], float]
+  peak: float
 
 
 class Ended(NamedTuple):
@@ -41,6 +55,7 @@ def run(
   diagnose: Callable[[TrainState, Any, int, records.Metrics], bool] = lambda state, batch, step, writer: False,
   examples: Callable[[int], Mapping[str, Any]] = lambda number: {},
   origins: Mapping[str, Origin] = MappingProxyType({}),
+  speed: Speed | None = None,
 ) -> Ended:
   """Takes the steps that are left, to the end, to `stop_after` or to a signal.
 
@@ -55,6 +70,7 @@ def run(
     diagnose: (state before a step, its batch, its number from 1 on, writer) -> whether it did anything.
     examples: what the batch of a step holds, for people, as JSON by task; asked for where a step is not finite.
     origins: of the training data, by task or corpus; looked at when a checkpoint is saved.
+    speed: None = the share of the peak is not measured.
 
   Raises:
     FloatingPointError: a step was not finite, as the settings say; names the file that says what it held.
@@ -80,10 +96,22 @@ def run(
       def diagnosed(now: TrainState, batch: Any, step: int) -> bool:
         return diagnose(now, batch, step, writer)
 
-      watch = _Watch(settings, workdir, examples)
-      state, reached, stopped = _steps(
-        settings, state, first, train_step, make_batch, checkpoints, writer, watch, measured, diagnosed, origins
-      )
+      watch = _Watch(settings, workdir, examples, speed)
+      with contextlib.closing(_Profile(settings.profile_at, workdir / "profile")) as profile:
+        state, reached, stopped = _steps(
+          settings,
+          state,
+          first,
+          train_step,
+          make_batch,
+          checkpoints,
+          writer,
+          watch,
+          measured,
+          diagnosed,
+          origins,
+          profile,
+        )
     best = checkpoints.best_step()
   if stopped:
     name = signal.Signals(stopped).name
@@ -106,10 +134,12 @@ def _steps(
   measure: Callable[[TrainState, int, int], float | None],
   diagnose: Callable[[TrainState, Any, int], bool],
   origins: Mapping[str, Origin],
+  profile: "_Profile",
 ) -> tuple[TrainState, int, int]:
   """Runs the steps from `first` on; returns the state, the steps taken, and the signal that ended it or 0."""
   end = max(min(settings.stop_after or settings.steps, settings.steps), first)
   schedule = optim.make_schedule(settings.optim, settings.steps)
+  watch.restart()
   taken = saved = first
   bar = tqdm.tqdm(
     total=settings.steps, initial=first, unit="step", disable=not parallel.is_main_process(), mininterval=0.5
@@ -121,7 +151,7 @@ def _steps(
       waiting = time.perf_counter()
       _, batch = next(batches)
       waited = time.perf_counter() - waiting
-      if diagnose(state, batch, taken + 1):
+      if diagnose(state, batch, taken + 1) | profile.turn(state, taken + 1):
         watch.restart()
         waited = 0.0  # the devices had the steps before to do, and then this
       watch.made(batch, waited)
@@ -132,7 +162,7 @@ def _steps(
       if taken % settings.log_every == 0 or taken == end:
         row = watch.row() | {"learning_rate": float(np.asarray(schedule(taken - 1)))}
         writer.write(taken, row)
-        bar.set_postfix_str(f"loss {row['loss']:.3f}, {row['tokens_per_second']:,.0f} tokens/s", refresh=False)
+        bar.set_postfix_str(_postfix(row), refresh=False)
       if taken % settings.checkpoint_every == 0 or taken == end:
         watch.check()
         _check_mapped(origins)
@@ -170,6 +200,12 @@ def _check_unchanged(origins: Mapping[str, Origin], checkpoints: Checkpoints, ta
     )
 
 
+def _postfix(row: dict[str, float]) -> str:
+  mfu = [f"MFU {row['mfu']:.1%}"] if "mfu" in row else []
+  speed = [f"loss {row['loss']:.3f}", f"{row['tokens_per_second']:,.0f} tokens/s", *mfu]
+  return ", ".join([*speed, f"padding {row['padding']:.1%}", f"input wait {row['input_wait']:.1%}"])
+
+
 def _first(seen: list[int]) -> int:
   return seen[0] if seen else 0
 
@@ -177,8 +213,10 @@ def _first(seen: list[int]) -> int:
 class _Watch:
   """What the loop has seen since the last logged line, and whether the steps stay finite."""
 
-  def __init__(self, settings: config.Run, workdir: Path, examples: Callable[[int], Mapping[str, Any]]):
-    self._settings, self._workdir, self._held = settings, workdir, examples
+  def __init__(
+    self, settings: config.Run, workdir: Path, examples: Callable[[int], Mapping[str, Any]], speed: Speed | None
+  ):
+    self._settings, self._workdir, self._held, self._speed = settings, workdir, examples, speed
     self._sent: list[tuple[int, dict]] = []  # steps whose metrics were not read yet: one, or two for a moment
     self._skipped = 0
     self.restart()
@@ -188,6 +226,7 @@ class _Watch:
     self._began = time.perf_counter()
     self._waited = 0.0
     self._real = self._grid = self._examples = self._steps = 0
+    self._flops = 0.0
 
   def made(self, batch: Any, waited: float) -> None:
     """A batch has come from the input, after so many seconds.
@@ -201,6 +240,8 @@ class _Watch:
     self._grid += batch.tokens.segment.size
     self._examples += batch.examples()
     self._steps += 1
+    if self._speed:
+      self._flops += self._speed.flops(batch)
 
   def sent(self, step: int, metrics: dict) -> None:
     """A step was sent to the devices; the one before it is checked meanwhile, so that they never wait for the host."""
@@ -225,6 +266,8 @@ class _Watch:
       "padding": 1 - self._real / self._grid,
       "input_wait": self._waited / seconds,
     }
+    if self._speed:
+      row["mfu"] = self._flops * whole / seconds / self._speed.peak
     self.restart()
     return row
 
@@ -275,6 +318,33 @@ class _Watch:
     measured = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
     records.write_json(path, {"step": step, "measured": measured, "examples": self._held(step - 1)})
     return f"; the texts of its batch are in {remote.shown(path)}"
+
+
+class _Profile:
+  """A trace of a few steps, for TensorBoard and Perfetto. It changes nothing of what they compute."""
+
+  def __init__(self, first: int, folder: Path):
+    """`first`: the step with which the trace begins, counted from 1; 0 = none."""
+    self._first, self._folder, self._on = first, folder, False
+
+  def turn(self, state: TrainState, step: int) -> bool:
+    """Begins or ends the trace before this step, if it is the one to; says whether it did."""
+    if step != self._first + (_PROFILED if self._on else 0):
+      return False
+    jax.block_until_ready(state)  # what was sent before is not in the trace, and what was sent within it is
+    if self._on:
+      self.close()
+    else:
+      jax.profiler.start_trace(self._folder)
+      self._on = True
+    return True
+
+  def close(self) -> None:
+    """Ends the trace, if there is one."""
+    if self._on:
+      self._on = False
+      jax.profiler.stop_trace()
+      print(f"the trace: {self._folder}, for tensorboard --logdir or, *.trace.json.gz, ui.perfetto.dev", flush=True)
 
 
 @contextlib.contextmanager

@@ -140,6 +140,14 @@ def local_devices() -> range:
   return range(mine[0], mine[-1] + 1)
 
 
+def free_device_memory() -> int | None:
+  """Bytes on the fullest device of this process that nothing uses; None where the devices do not say, as on CPU."""
+  found = [device.memory_stats() or {} for device in jax.local_devices()]
+  if not all({"bytes_limit", "bytes_in_use"} <= stats.keys() for stats in found):
+    return None
+  return min(stats["bytes_limit"] - stats["bytes_in_use"] for stats in found)
+
+
 def is_main_process() -> bool:
   """True on the one process that writes metrics, scores and exports."""
   return jax.process_index() == 0

@@ -22,7 +22,7 @@ import numpy as np
 import optax
 from tokenizers import Tokenizer
 
-from mtc import cli, data, export, loop, models, optim, parallel, records, remote, step as step_lib
+from mtc import cli, data, export, flops, loop, models, optim, parallel, records, remote, step as step_lib
 from mtc.config import Pretraining
 from mtc.embed import Embedder, load
 from mtc.start import trained_tokenizer
@@ -220,8 +220,9 @@ def _run(
 
   step = step_lib.make_step(loss, optimizer, settings.seed, settings.optim.freeze, settings.grad_norm_limit)
   origins = {name: each.origin for name, each in prepared.items() if each.origin}
+  speed = loop.Speed(_flops(settings, model), flops.matrix_peak(model.spec.dtype))
   ended = loop.run(
-    settings, workdir, state, step, training.step, begin, measure, examples=examples, origins=origins
+    settings, workdir, state, step, training.step, begin, measure, examples=examples, origins=origins, speed=speed
   )
   if ended.finished and parallel.is_main_process():
     params = parallel.to_host(ended.state.params["encoder"])
@@ -233,6 +234,15 @@ def _run(
     print("".join(f"{name} {value:.4f}\n" for name, value in scores.items()), end="")
     print(f"the model: {remote.shown(workdir / 'export')}")
   return ended.code
+
+
+def _flops(settings: Pretraining, model: Embedder) -> Callable[[Masked], float]:
+  """A function from a batch of this process to the operations of its matrix products; see `models.training_work`."""
+  trained, _ = optim.split(step_lib.init_params(model.params, {}), settings.optim.freeze)
+  work = models.training_work(model.config, model.params, trained["encoder"])
+  words = model.params["backbone"]["embeddings"]["word"]["embedding"].shape
+  head = 6 * (words[1] ** 2 + words[0] * words[1])  # for each word that is hidden: a dense layer, and all words
+  return lambda batch: work.of(batch.tokens) + head * int(np.sum(batch.weight))
 
 
 def _introduction(settings: Pretraining, counts: optim.Counts, training: data.Masker, first: int) -> str:

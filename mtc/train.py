@@ -9,7 +9,22 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mtc import card, data, diagnose, evaluate, export, loop, models, optim, parallel, records, remote, step as step_lib
+from mtc import (
+  card,
+  data,
+  diagnose,
+  evaluate,
+  export,
+  fit,
+  flops,
+  loop,
+  models,
+  optim,
+  parallel,
+  records,
+  remote,
+  step as step_lib,
+)
 from mtc.config import Experiment
 from mtc.embed import Embedder
 from mtc.start import start_model
@@ -83,10 +98,32 @@ def _ready(
   packer = data.Packer(prepared, sampler, parallel.device_count(), parallel.local_devices(), experiment.chunks)
   reports = {name: p.report for name, p in prepared.items()}
   records.check_data(workdir, reports)
+  train_step, free = _compiled(experiment, model, packer), fit.free_memory()
+  fit.check(train_step.needs, free, experiment.chunks, experiment.model.dtype)
   if parallel.is_main_process():
     records.write_run(workdir, experiment, reports, command)
     records.write_json(workdir / "leakage.json", _leakage(experiment.on_leak, leaks))
-  return _Run(experiment, workdir, model, counts, prepared, leaks, sampler, packer, tables, validation)
+  return _Run(
+    experiment, workdir, model, counts, prepared, leaks, sampler, packer, tables, validation, train_step, free
+  )
+
+
+def _compiled(experiment: Experiment, model: Embedder, packer: data.Packer) -> fit.Ahead:
+  """The training step, compiled for the shapes of the run before anything is put on the devices."""
+  optimizer = optim.make_optimizer(experiment.optim, experiment.steps)
+  freeze, balancing = experiment.optim.freeze, experiment.balancing
+  state = step_lib.state_shapes(model.params, experiment.tasks, optimizer, freeze, balancing)
+  step = step_lib.make_train_step(
+    model.encoder,
+    experiment.tasks,
+    optimizer,
+    experiment.seed,
+    packer.rows_per_chunk,
+    freeze,
+    balancing,
+    experiment.grad_norm_limit,
+  )
+  return fit.Ahead(step, state, packer.shapes())
 
 
 def make_sampler(experiment: Experiment, prepared: Mapping[str, data.Prepared]) -> data.Sampler:
@@ -149,6 +186,8 @@ class _Run:
   packer: data.Packer
   tables: evaluate.Tables
   validation: evaluate.Tables
+  train_step: fit.Ahead
+  free: int | None  # bytes of each device before the run
 
   def __call__(self) -> int:
     """Trains to the end, or to `stop_after`, or to a signal; returns the exit code."""
@@ -157,27 +196,19 @@ class _Run:
     state = step_lib.init_state(
       self.model.params, experiment.tasks, optimizer, experiment.optim.freeze, experiment.balancing
     )
-    train_step = step_lib.make_train_step(
-      self.model.encoder,
-      experiment.tasks,
-      optimizer,
-      experiment.seed,
-      self.packer.rows_per_chunk,
-      experiment.optim.freeze,
-      experiment.balancing,
-      experiment.grad_norm_limit,
-    )
+    speed = loop.Speed(self._flops, flops.matrix_peak(experiment.model.dtype))
     ended = loop.run(
       experiment,
       self.workdir,
       state,
-      train_step,
+      self.train_step,
       self.packer.step,
-      self._begin,
+      functools.partial(self._begin, speed.peak),
       self._validate,
       self._diagnose,
       self._examples,
       {name: each.origin for name, each in self.prepared.items() if each.origin},
+      speed,
     )
     if ended.finished and parallel.is_main_process():
       self._finish(ended)
@@ -193,6 +224,13 @@ class _Run:
     return {name: data.examples_of(draw, self.prepared[name], self.model.tokenizer) for name, draw in draws.items()}
 
   @functools.cached_property
+  def _flops(self) -> Callable[[Step], float]:
+    params = step_lib.init_params(self.model.params, self.experiment.tasks)
+    trained, _ = optim.split(params, self.experiment.optim.freeze)
+    work = models.training_work(self.model.config, self.model.params, trained["encoder"])
+    return flops.step_flops(work, self.experiment.tasks, self.model.width)
+
+  @functools.cached_property
   def _inference(self) -> Embedder:
     """Without parameters; a new one would be compiled anew at each validation."""
     return self.model.inference({})
@@ -201,43 +239,60 @@ class _Run:
     """The embedder with these parameters of the encoder, as it will be loaded from the export."""
     return replace(self._inference, params=models.merge_lora(params, self.model.spec.lora))
 
-  def _begin(self, first: int) -> None:
-    print(self._introduction(first), flush=True)
+  def _begin(self, peak: float, first: int) -> None:
+    print(self._introduction(peak, first), flush=True)
     if parallel.is_main_process():
       # Counting words goes through every evaluator, so that one that cannot score its test says so now. The untrained
       # model is scored at the end: nobody waits for it before the first step.
       evaluate.before(self.workdir / "before.json", self.tables, self.experiment.evaluations)
 
-  def _introduction(self, first: int) -> str:
+  def _introduction(self, peak: float, first: int) -> str:
+    experiment = self.experiment
+    batch = self.packer.step(first)
     lines = [
       f"{'task':18} {'examples':>9} {'texts':>9} {'tokens/text':>11} {'cut':>6} {'skipped':>7} "
-      f"{'batch':>6} {'epochs':>7}"
+      f"{'batch':>6} {'negatives':>9} {'epochs':>7}"
     ]
-    mix = self.sampler.mix(self.experiment.steps)
+    mix = self.sampler.mix(experiment.steps)
     for name, report in self._reports.items():
-      skipped, task = sum(report["skipped"].values()), self.experiment.tasks[name]
+      skipped, task = sum(report["skipped"].values()), experiment.tasks[name]
+      others = flops.negatives(task.loss, task.batch_size, self.prepared[name].negatives.shape[1])
       lines.append(
         f"{name:18} {report['examples']:9,} {report['texts']:9,} {report['mean_length']:11.1f} "
-        f"{report['truncated']:6,} {skipped:7,} {task.batch_size:6} {mix[name].epochs:7.2f}"
+        f"{report['truncated']:6,} {skipped:7,} {task.batch_size:6} {others:9,} {mix[name].epochs:7.2f}"
       )
     lines.append(data.leakage_table(self.leaks))
-    if self.experiment.on_leak == "drop":
+    if experiment.on_leak == "drop":
       lines[-1] += "; they are left out"
-    counts = self.counts
-    longest = max(plan.length for plan in self.packer.plans.values())
-    kept = models.training_bytes(self.model.config, self.model.spec, self.packer.tokens_per_chunk, longest).activations
+    counts, whole = self.counts, parallel.device_count() / len(parallel.local_devices())
+    tokens = np.count_nonzero(batch.tokens.segment) * whole
     lines.append(
-      f"{counts.total / 1e6:.2f} M parameters, {counts.trained / 1e6:.2f} M of them trained, on {parallel.describe()}: "
-      f"{counts.state_bytes / 2**20:,.0f} MiB on each, and about {kept / 2**20:,.0f} MiB of activations; its grids:"
+      f"{counts.total / 1e6:.2f} M parameters, {counts.trained / 1e6:.2f} M of them trained, on {parallel.describe()}"
     )
+    lines.append(
+      f"a step: {tokens:,.0f} tokens, {self._flops(batch) * whole / 1e12:,.3g} TFLOP on them, of {peak / 1e12:,.3g} "
+      f"TFLOP a second that a product of {experiment.model.dtype} matrices reaches here"
+    )
+    lines.append(self._memory())
     for names, plan in self.packer.plans.items():
       lines.append(
         f"  {', '.join(names)}: {' or '.join(map(str, plan.rows))} rows of {plan.length} tokens, "
         f"up to {plan.slots} texts each"
       )
     if first:
-      lines.append(f"going on from step {first} of {self.experiment.steps}")
+      lines.append(f"going on from step {first} of {experiment.steps}")
     return "\n".join(lines)
+
+  def _memory(self) -> str:
+    """What a step needs on each device: XLA's own count where there is one, else an estimate."""
+    free = "" if self.free is None else f"; {self.free / 2**20:,.0f} MiB are free"
+    if self.train_step.needs:
+      needs = ", ".join(map(str, self.train_step.needs))
+      return f"memory of each device: {needs}, {self.counts.state_bytes / 2**20:,.0f} MiB of it for good{free}. Grids:"
+    longest = max(plan.length for plan in self.packer.plans.values())
+    kept = models.training_bytes(self.model.config, self.model.spec, self.packer.tokens_per_chunk, longest).activations
+    state = self.counts.state_bytes
+    return f"memory of each device: about {(state + kept) / 2**20:,.0f} MiB{free}. Grids:"
 
   def _validate(self, state: TrainState, taken: int, saved: int, writer: records.Metrics) -> float | None:
     """Scores the validation splits where one is due; returns what the best checkpoint is chosen by."""

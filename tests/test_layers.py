@@ -13,7 +13,7 @@ ORDER = (
   {"types", "lock", "whole"},
   {"losses", "models", "parallel", "optim", "balancing", "geometry", "evaluators", "data"},
   {"config"},
-  {"step", "checkpoint", "records", "remote", "cli"},
+  {"step", "checkpoint", "records", "remote", "cli", "flops", "fit"},
   {"loop", "diagnose", "api", "shards"},
   {"embed"},
   {"contenders", "pages"},

@@ -1,9 +1,11 @@
 """A run from beginning to end, in this process: what it leaves, and that no interruption changes it."""
 
 import dataclasses
+import gzip
 import json
 import os
 from pathlib import Path
+import re
 import shutil
 import signal
 
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from mtc import data, loop, remote, train
+from mtc import data, fit, loop, remote, train
 from mtc.balancing import Uncertainty
 from mtc.config import Evaluation, Experiment, Task
 from mtc.evaluators import KNN, Retrieval
@@ -273,3 +275,47 @@ def test_a_run_in_a_bucket_goes_on_on_another_machine_in_the_same_bits(experimen
     assert not workdir.exists()
   assert_equal_bits(tmp_path / "bucket/a", whole)
   assert [row["step"] for row in lines(tmp_path / "bucket/a") if "loss" in row] == list(range(1, STEPS + 1))
+
+
+def test_a_profile_changes_nothing_and_can_be_opened(experiment, whole, tmp_path, capsys):
+  experiment.profile_at = 3
+  assert run(experiment, tmp_path / "run") == 0
+  assert_equal_bits(whole, tmp_path / "run")
+  names = {path.name.split(".", 1)[1] for path in (tmp_path / "run/profile").rglob("*") if path.is_file()}
+  assert {"xplane.pb", "trace.json.gz"} <= names
+  (path,) = (tmp_path / "run/profile").rglob("*.trace.json.gz")
+  assert json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
+  assert f"the trace: {tmp_path / 'run/profile'}" in capsys.readouterr().out
+
+
+def test_the_speed_is_in_the_metrics_and_the_step_in_the_introduction(whole, experiment, tmp_path, capsys):
+  rows = [row for row in lines(whole) if "loss" in row]
+  assert all(row["mfu"] > 0 for row in rows)
+  experiment.stop_after = 1
+  assert run(experiment, tmp_path / "run") == 0
+  printed = capsys.readouterr().out
+  assert re.search(r"interest +200 .* 12 +11 ", printed) and re.search(r"search_tweets +200 .* 10 +9 ", printed)
+  assert re.search(r"a step: \d+ tokens, .* TFLOP on them, of .* TFLOP a second", printed)
+  assert re.search(r"memory of each device: \d+ MiB for \d+ rows, .* MiB are free", printed)
+
+
+def test_a_run_that_does_not_fit_is_refused_before_the_first_step(experiment, tmp_path, monkeypatch):
+  monkeypatch.setattr(fit, "free_memory", lambda: 100_000)
+  with pytest.raises(ValueError, match=r"a step of \d+ rows of \d+ tokens needs .* MiB are free; what would help: "):
+    train.prepare(experiment, tmp_path / "run")
+  assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_the_chunks_that_are_named_do_help(experiment, tmp_path, monkeypatch):
+  experiment.tasks = {"interest": dataclasses.replace(experiment.tasks["interest"], batch_size=64)}
+  experiment.evaluations = {}
+  most = max(need.total for need in needs(experiment, tmp_path / "a"))
+  monkeypatch.setattr(fit, "free_memory", lambda: int(0.7 * most))
+  with pytest.raises(ValueError, match="chunks=") as error:
+    train.prepare(experiment, tmp_path / "b")
+  experiment.chunks = int(re.search(r"chunks=(\d+)", str(error.value))[1])
+  train.prepare(experiment, tmp_path / "b")
+
+
+def needs(experiment: Experiment, workdir: Path) -> list[fit.Need]:
+  return train.prepare(experiment, workdir).train_step.needs

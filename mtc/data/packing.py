@@ -68,6 +68,14 @@ class Packer:
     draws = self._sampler.sample(number)
     return pack(draws, self._tasks, self._lengths, self.plans[tuple(draws)], self._devices, self._local)
 
+  def shapes(self) -> list[Step]:
+    """A step of each shape of the set of tasks with the largest grids; only the shapes and dtypes mean anything."""
+    names, plan = max(self.plans.items(), key=lambda item: item[1].rows[-1] * item[1].length)
+    draws = {name: self._sampler.draw(name, 0) for name in names}
+    step = pack(draws, self._tasks, self._lengths, plan, self._devices, self._local)
+    grids = [np.broadcast_to(np.int32(0), (len(self._local), rows, plan.length)) for rows in plan.rows]
+    return [step.replace(tokens=Tokens(grid, grid, grid, plan.slots)) for grid in grids]
+
   def rows_per_chunk(self, rows: int, length: int) -> int:
     """The most rows that divide a grid of `[rows, length]` and fit into `tokens_per_chunk`; `rows` = no chunks."""
     return max(n for n in range(1, rows + 1) if rows % n == 0 and (n == 1 or n * length <= self.tokens_per_chunk))

@@ -16,6 +16,7 @@ from mtc.models.sentence_transformers import (
 )
 from mtc.models.spec import ModelSpec, scratch_config
 from mtc.models.untrusted import check_links
+from mtc.models.work import Work, training_work
 
 __all__ = [
   "Encoder",
@@ -23,6 +24,7 @@ __all__ = [
   "LoraSpec",
   "ModelSpec",
   "SentenceTransformer",
+  "Work",
   "build",
   "build_head",
   "check_links",
@@ -41,6 +43,7 @@ __all__ = [
   "scratch_config",
   "start_from_adapter",
   "training_bytes",
+  "training_work",
   "weigh_words",
   "width",
   "with_attention",

@@ -1,0 +1,94 @@
+"""What a step's matrix products need, and what the devices can do: together, how well they are used (MFU)."""
+
+from collections.abc import Callable, Mapping
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtc import losses, parallel
+from mtc.config import Task
+from mtc.models import Work
+from mtc.types import Step
+
+
+def negatives(loss: losses.Loss, examples: int, hard: int) -> int:
+  """How many other texts an anchor is compared with, those that share a key with it included.
+
+  Args:
+    loss: of the task.
+    examples: of the task in a step, on all devices.
+    hard: negatives that each of them brings along.
+  """
+  match loss:
+    case losses.Matryoshka():
+      return negatives(loss.loss, examples, hard)
+    case losses.InfoNCE():
+      others = {"query_to_doc": examples * (1 + hard) - 1, "query_to_query": examples - 1}
+      return sum(others.get(direction, 0) for direction in loss.directions)
+    case losses.Sigmoid():
+      return examples * (1 + hard) - 1
+    case losses.SimilarityDistillation():
+      return examples - 1
+    case _:
+      return 0
+
+
+def loss_flops(loss: losses.Loss, rows: int, examples: int, hard: int, dim: int) -> int:
+  """The operations of a loss's matrix products, forward and backward, for `rows` of the `examples` of all devices."""
+  match loss:
+    case losses.Matryoshka():
+      return sum(loss_flops(loss.loss, rows, examples, hard, size) for size in loss.dims)
+    case losses.InfoNCE():
+      columns = {"query": examples, "doc": examples * (1 + hard)}
+      compared = sum(columns[direction.split("_to_")[1]] for direction in loss.directions)
+    case losses.Sigmoid():
+      compared = examples * (1 + hard)
+    case losses.SimilarityDistillation():
+      compared = examples
+    case _:
+      compared = 0
+  return 6 * rows * compared * dim
+
+
+def step_flops(work: Work, tasks: Mapping[str, Task], dim: int) -> Callable[[Step], float]:
+  """A function from a batch of this process to the operations that it takes, on real tokens and examples.
+
+  Args:
+    work: of the encoder.
+    tasks: for their losses.
+    dim: of the embedding.
+  """
+  whole = parallel.device_count() / len(parallel.local_devices())
+
+  def count(batch: Step) -> float:
+    total = float(work.of(batch.tokens))
+    for name, examples in batch.tasks.items():
+      rows = int(np.sum(examples.weight))
+      hard = 0 if examples.negatives is None else examples.negatives.shape[-1]
+      total += loss_flops(tasks[name].loss, rows, round(rows * whole), hard, dim)
+    return total
+
+  return count
+
+
+def matrix_peak(dtype: str) -> float:
+  """Operations a second of a large product of square matrices on all devices, the best of several: under a second.
+
+  It is what XLA reaches on this machine now, in this dtype; the data sheet promises more.
+  """
+  cpu = jax.default_backend() == "cpu"
+  size, repeats = (1024, 2) if cpu else (8192, 5)
+  precision = jax.lax.Precision.HIGHEST if dtype == "float32" else jax.lax.Precision.DEFAULT
+  product = jax.jit(lambda a: jnp.matmul(a, a, precision=precision))
+  a = jnp.ones((size, size), dtype)
+  product(a).block_until_ready()
+  best = np.inf
+  for _ in range(6):
+    began = time.perf_counter()
+    jax.block_until_ready([product(a) for _ in range(repeats)])
+    best = min(best, (time.perf_counter() - began) / repeats)
+  # Devices that jax makes of one CPU share its cores.
+  devices = parallel.device_count()
+  return 2 * size**3 / best * (devices / len(parallel.local_devices()) if cpu else devices)
