@@ -72,18 +72,13 @@ def test_an_exploding_gradient_is_stopped_by_its_norm(experiment, tmp_path):
 @pytest.mark.parametrize("metric", ["interest/loss", "grad_norm"])
 def test_a_device_that_returns_what_is_not_finite_is_not_believed(experiment, tmp_path, monkeypatch, metric):
   """The device's flag says that all is well; the host reads the numbers."""
-  make = train.step_lib.make_train_step
+  step = train.fit.Ahead.__call__
 
-  def broken(*args):
-    step = make(*args)
+  def third(self, state, batch):
+    state, metrics = step(self, state, batch)
+    return state, metrics | ({metric: jnp.float32(np.inf)} if int(state.step) == 3 else {})
 
-    def third(state, batch):
-      state, metrics = step(state, batch)
-      return state, metrics | ({metric: jnp.float32(np.inf)} if int(state.step) == 3 else {})
-
-    return third
-
-  monkeypatch.setattr(train.step_lib, "make_train_step", broken)
+  monkeypatch.setattr(train.fit.Ahead, "__call__", third)
   name = {"interest/loss": "the loss of interest", "grad_norm": "the gradient"}[metric]
   with pytest.raises(FloatingPointError, match=f"{name} is not finite at step 3, and its update was applied all the"):
     run(experiment, tmp_path / "run")
@@ -92,27 +87,22 @@ def test_a_device_that_returns_what_is_not_finite_is_not_believed(experiment, tm
 
 
 def test_weights_that_are_not_finite_are_not_saved(experiment, tmp_path, monkeypatch):
-  make = train.step_lib.make_train_step
+  step = train.fit.Ahead.__call__
 
-  def broken(*args):
-    step = make(*args)
+  def fourth(self, state, batch):
+    state, metrics = step(self, state, batch)
+    if int(state.step) == 4:
+      params = state.params["encoder"]
+      kernel = params["projection"]["kernel"]
+      projection = params["projection"] | {"kernel": kernel.at[0, 0].set(jnp.nan)}
+      state = state.replace(params=state.params | {"encoder": params | {"projection": projection}})
+    return state, metrics
 
-    def fourth(state, batch):
-      state, metrics = step(state, batch)
-      if int(state.step) == 4:
-        params = state.params["encoder"]
-        kernel = params["projection"]["kernel"]
-        projection = params["projection"] | {"kernel": kernel.at[0, 0].set(jnp.nan)}
-        state = state.replace(params=state.params | {"encoder": params | {"projection": projection}})
-      return state, metrics
-
-    return fourth
-
-  monkeypatch.setattr(train.step_lib, "make_train_step", broken)
+  monkeypatch.setattr(train.fit.Ahead, "__call__", fourth)
   with pytest.raises(FloatingPointError, match=r"encoder\.projection\.kernel first, are not finite after step 4"):
     run(experiment, tmp_path / "run")
   assert not (tmp_path / "run" / "checkpoints" / "step_4").exists()
-  monkeypatch.setattr(train.step_lib, "make_train_step", make)
+  monkeypatch.setattr(train.fit.Ahead, "__call__", step)
   assert run(experiment, tmp_path / "run") == 0
 
 

@@ -57,7 +57,7 @@ def test_a_warning_a_stop_and_rows_left_out(leaking, tmp_path):
     "search/test": {"texts": 40, "equal": 1, "near": 0},
   }
   assert written["tasks"]["search_tweets"]["leaking"] == 0, "its documents are no test texts"
-  shown = run._introduction(0)
+  shown = run._introduction(1e12, 0)
   assert "interest           interest/test" in shown and f"3 of {count + 3} of interest" in shown
 
   experiment.on_leak = "stop"
@@ -66,7 +66,7 @@ def test_a_warning_a_stop_and_rows_left_out(leaking, tmp_path):
 
   experiment.on_leak = "drop"
   run = train.prepare(experiment, tmp_path / "drop")
-  assert "they are left out" in run._introduction(0)
+  assert "they are left out" in run._introduction(1e12, 0)
   report = json.loads((tmp_path / "drop" / "data.json").read_text())["interest"]
   assert (report["examples"], report["skipped"]) == (count, {"a test has its text": 3})
   _, prepared = train.start(experiment, tmp_path / "drop", run.leaks)
@@ -82,7 +82,7 @@ def test_without_leaks_all_three_are_the_same_run(leaking, tmp_path):
   for experiment.on_leak in ("warn", "drop", "stop"):
     run = train.prepare(experiment, tmp_path / "one")  # goes on in the same workdir
     tokens.append(np.array(run.packer.step(0).tokens.ids))
-    assert "no test text is in the training data" in run._introduction(0)
+    assert "no test text is in the training data" in run._introduction(1e12, 0)
   np.testing.assert_array_equal(tokens[0], tokens[1])
   np.testing.assert_array_equal(tokens[0], tokens[2])
 
