@@ -4,10 +4,10 @@
 #   make test     runs the tests
 #
 # Both make .venv first, from the versions and hashes in requirements.lock. `make test PYTHON=/path/to/python` chooses
-# the Python, `VENV=` another place, so that several can stand side by side; `JOBS=2` runs the tests in two processes.
+# the Python, `VENV=` another place, so that several can stand side by side; `JOBS=` how many processes run the tests.
 
 VENV ?= .venv
-JOBS ?= 0
+JOBS ?= 2
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
