@@ -52,7 +52,7 @@ def measure(options: argparse.Namespace) -> dict:
   jax.config.update("jax_num_cpu_devices", options.devices)
   began = time.perf_counter()
   setting = {name: getattr(options, name) for name in step_benchmark.Setting._fields if hasattr(options, name)}
-  _, packer, train_step, state = step_benchmark.make(step_benchmark.Setting(**setting))
+  packer, train_step, state, _ = step_benchmark.make(step_benchmark.Setting(**setting))
   building = time.perf_counter() - began
   tried = [packer.step(number) for number in range(8)]
   shape = statistics.mode(step.tokens.ids.shape for step in tried)  # the others would be compiled too

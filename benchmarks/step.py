@@ -6,8 +6,8 @@ An option with a comma is swept: each combination prints one JSON line, after on
 are random tokens whose lengths are spread as those of posts, packed as in training. It needs neither data nor
 TensorFlow: jax, flax, optax, safetensors, tokenizers, tqdm and mtc (`pip install --no-deps mtc-*.whl`) will do.
 
-`mfu` counts the work that real tokens need (6 operations for each weight of a dense layer; attention within each text)
-against the peak measured in this run, in the same dtype; padding, recomputing and the optimizer are no useful work.
+`mfu` is that of training, see mtc/flops.py: what real tokens need against the peak measured in this run, in the same
+dtype; padding, recomputing and the optimizer are no useful work.
 """
 
 import argparse
@@ -19,15 +19,14 @@ import time
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from mtc import data, losses, models, optim, parallel, step as step_lib
+from mtc import data, flops, losses, models, optim, parallel, step as step_lib
 from mtc.config import Task
 from mtc.models import ModelSpec
 from mtc.models.spec import DTYPES
 from mtc.optim import OptimSpec
-from mtc.types import TrainState
+from mtc.types import Step, TrainState
 
 MODELS = {
   "tiny": {"layers": 2, "width": 64, "heads": 2, "mlp_width": 128},
@@ -50,7 +49,7 @@ def main() -> None:
   if options.devices and jax.device_count() != options.devices:
     raise SystemExit(f"--devices={options.devices}, and there are {jax.device_count()}; hide the others from jax")
   device = {"device": parallel.describe(), "jax": jax.__version__}
-  peaks = {dtype: matrix_peak(dtype) for dtype in options.dtype}
+  peaks = {dtype: flops.matrix_peak(dtype) for dtype in options.dtype}
   print(json.dumps(device | {"tflops_peak": {dtype: round(peak / 1e12, 3) for dtype, peak in peaks.items()}}))
   for chosen in itertools.product(*(getattr(options, name) for name in SWEPT)):
     setting = dict(zip(SWEPT, chosen))
@@ -82,10 +81,10 @@ class Setting(NamedTuple):
 class Made(NamedTuple):
   """All that it takes to train on made texts; the state is on the devices."""
 
-  spec: ModelSpec
   packer: data.Packer
   train_step: Callable
   state: TrainState
+  operations: Callable[[Step], float]  # that a batch takes
 
 
 def make(setting: Setting) -> Made:
@@ -99,7 +98,8 @@ def make(setting: Setting) -> Made:
     dropout=setting.dropout,
     dtype=setting.dtype,
   )
-  encoder = models.build(models.scratch_config(spec, 0), spec)
+  config = models.scratch_config(spec, 0)
+  encoder = models.build(config, spec)
   tasks = {f"task{i}": Task(data.InMemory({}), loss=LOSSES[setting.loss](setting.block)) for i in range(setting.tasks)}
   pairs = setting.texts // setting.tasks // 2 or 2 * max(setting.batch, 256)
   prepared = {name: texts(i, setting.length, setting.mean_length, pairs) for i, name in enumerate(tasks)}
@@ -108,14 +108,16 @@ def make(setting: Setting) -> Made:
     prepared, sampler, parallel.device_count(), parallel.local_devices(), setting.chunks, setting.length
   )
   optimizer = optim.make_optimizer(OptimSpec(), 1000)
-  state = parallel.replicate(step_lib.init_state(encoder.init(jax.random.key(0)), tasks, optimizer))
-  return Made(spec, packer, step_lib.make_train_step(encoder, tasks, optimizer, 0, packer.rows_per_chunk), state)
+  params = encoder.init(jax.random.key(0))
+  state = parallel.replicate(step_lib.init_state(params, tasks, optimizer))
+  train_step = step_lib.make_train_step(encoder, tasks, optimizer, 0, packer.rows_per_chunk)
+  operations = flops.step_flops(models.training_work(config, params, params), tasks, spec.width)
+  return Made(packer, train_step, state, operations)
 
 
 def measure(setting: Setting, peak: float, steps: int, repeats: int) -> dict[str, Any]:
   """Times one setting; `peak`: operations a second of all devices."""
-  spec, packer, train_step, state = make(setting)
-  weights = sum(x.size for path, x in jax.tree.leaves_with_path(state.params) if path[-1].key == "kernel")
+  packer, train_step, state, operations = make(setting)
   batch = packer.step(0)
 
   began = time.perf_counter()
@@ -124,16 +126,14 @@ def measure(setting: Setting, peak: float, steps: int, repeats: int) -> dict[str
   seconds = _time(compiled, state, batch, steps, repeats)
 
   segment = np.asarray(batch.tokens.segment)
-  lengths = _lengths(segment)
-  real = int(lengths.sum())
-  attention = 12 * spec.layers * spec.width * int((lengths**2).sum())
+  real = int(np.count_nonzero(segment))
   return {
     "rows": list(segment.shape),
     "padding": round(1 - real / segment.size, 4),
     "seconds_per_step": round(seconds, 4),
     "tokens_per_second": round(real / seconds),
     "pairs_per_second": round(setting.batch / seconds, 1),
-    "mfu": round((6 * weights * real + attention) / seconds / peak, 4),
+    "mfu": round(operations(batch) / seconds / peak, 4),
     "compile_seconds": round(compiling, 1),
     "mib": mebibytes(compiled),
   }
@@ -164,19 +164,6 @@ def texts(seed: int, length: int, mean: float, pairs: int) -> data.Prepared:
   )
 
 
-def matrix_peak(dtype: str) -> float:
-  """Operations a second of a large product of square matrices on all devices: the best of several."""
-  cpu = jax.devices()[0].platform == "cpu"
-  size = 2048 if cpu else 8192
-  precision = jax.lax.Precision.HIGHEST if dtype == "float32" else jax.lax.Precision.DEFAULT
-  product = jax.jit(lambda a, b: jnp.matmul(a, b, precision=precision))
-  a, b = jax.random.normal(jax.random.key(0), (2, size, size), dtype)
-  product(a, b).block_until_ready()
-  best = min(timed(lambda: [product(a, b) for _ in range(5)]) for _ in range(5)) / 5
-  # Devices that jax makes of one CPU share its cores.
-  return 2 * size**3 / best * (1 if cpu else jax.device_count())
-
-
 def _time(step: Callable, state: Any, batch: Any, steps: int, repeats: int) -> float:
   """The median over `repeats` of the mean time of a step; the devices never wait for the host within a repeat."""
   state, _ = step(state, batch)
@@ -196,13 +183,6 @@ def timed(work: Callable[[], Any]) -> float:
   began = time.perf_counter()
   jax.block_until_ready(work())
   return time.perf_counter() - began
-
-
-def _lengths(segment: np.ndarray) -> np.ndarray:
-  """i64[texts], the tokens of each text of a grid."""
-  segment = segment.reshape(-1, segment.shape[-1]).astype(np.int64)
-  text = segment + np.arange(len(segment))[:, None] * (segment.max() + 1)
-  return np.unique(text[segment > 0], return_counts=True)[1]
 
 
 def _options() -> argparse.Namespace:
@@ -232,7 +212,7 @@ def _options() -> argparse.Namespace:
 
 
 def numbers(text: str) -> list[int]:
-  """"1,2" -> [1, 2], for an option that is swept."""
+  """ "1,2" -> [1, 2], for an option that is swept."""
   return [int(part) for part in text.split(",")]
 
 

@@ -138,7 +138,8 @@ def set_up() -> None:
 
 def _without_traceback(record: python_logging.LogRecord) -> bool:
   """Orbax's threads log the traceback of what they raise as well, and so do futures that nobody waits for any more."""
-  record.exc_info = None
+  if record.name == "concurrent.futures" or "orbax" in record.pathname:
+    record.exc_info = None
   return True
 
 

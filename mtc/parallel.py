@@ -148,6 +148,14 @@ def free_device_memory() -> int | None:
   return min(stats["bytes_limit"] - stats["bytes_in_use"] for stats in found)
 
 
+def release_programs() -> None:
+  """Lets go of all that was compiled, for processes that train again and again; what is needed is compiled anew.
+
+  A step holds hundreds of memory mappings for each device of a CPU. Linux allows a process 65,530; then it crashes.
+  """
+  jax.clear_caches()
+
+
 def is_main_process() -> bool:
   """True on the one process that writes metrics, scores and exports."""
   return jax.process_index() == 0

@@ -24,7 +24,21 @@ from absl import app, flags
 from ml_collections import config_flags
 import numpy as np
 
-from mtc import balancing, cli, data, evaluate, export, loop, pages, records, remote, train, transfer_report, whole
+from mtc import (
+  balancing,
+  cli,
+  data,
+  evaluate,
+  export,
+  loop,
+  pages,
+  parallel,
+  records,
+  remote,
+  train,
+  transfer_report,
+  whole,
+)
 from mtc.config import Experiment, to_dict
 from mtc.embed import Embedder, load
 from mtc.evaluators import Measured
@@ -269,6 +283,8 @@ class _Report:
       with cli.mistakes():
         go = train.prepare_unscored(run, folder, leaks, self.command)
       code = go()
+      del go
+      parallel.release_programs()
       if code:
         print("the same command goes on with this report")
         return code

@@ -185,3 +185,13 @@ def _write_search(rng: random.Random, folder: Path) -> None:
 def _write_jsonl(path: Path, rows: list[dict]) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+
+
+@pytest.fixture(scope="module")
+def runs(data_dir, tmp_path_factory):
+  """Runs of a tiny experiment that can be killed, see killable.py."""
+  from killable import Runs
+
+  made = Runs(data_dir, tmp_path_factory.mktemp("runs"))
+  yield made
+  made.close()

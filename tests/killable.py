@@ -10,9 +10,13 @@ import json
 import os
 from pathlib import Path
 import signal
+import subprocess
 import sys
 import threading
 import time
+
+import numpy as np
+from safetensors.numpy import load_file
 
 # What a process does to files. Orbax writes its arrays in C++, unseen from here: random seconds are for these.
 EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree"}
@@ -138,6 +142,60 @@ def main() -> None:
     os.close(read)
     answer = {"code": os.waitstatus_to_exitcode(status), "operations": int(counted or 0)}
     os.write(answers, json.dumps(answer | {"seconds": time.monotonic() - began}).encode() + b"\n")
+
+
+class Runs:
+  """Starts this file, and runs in forks of its process."""
+
+  def __init__(self, data_dir: Path, root: Path):
+    self.root = root
+    command = [sys.executable, __file__, str(data_dir), str(root)]
+    self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert self._answer() == "ready\n"
+
+  def __call__(self, workdir: Path, **order: object) -> dict:
+    """One try; returns its exit code (-9 = killed), and its operations on files and seconds."""
+    assert self._process.stdin is not None
+    print(json.dumps({"workdir": str(workdir), "log": str(self.root / "log")} | order), file=self._process.stdin)
+    self._process.stdin.flush()
+    return json.loads(self._answer())
+
+  def said(self) -> str:
+    return (self.root / "log").read_text()
+
+  def close(self) -> None:
+    assert self._process.stdin is not None and self._process.stdout is not None
+    self._process.stdin.close()
+    self._process.wait()
+    self._process.stdout.close()
+
+  def _answer(self) -> str:
+    assert self._process.stdout is not None
+    return self._process.stdout.readline()
+
+
+def tensors(workdir: Path) -> dict[str, np.ndarray]:
+  files = sorted((workdir / "export").rglob("*.safetensors"))
+  return {f"{f.parent.name}/{name}": value for f in files for name, value in load_file(f).items()}
+
+
+def assert_equal_bits(a: Path, b: Path) -> None:
+  left, right = tensors(a), tensors(b)
+  assert left.keys() == right.keys() and len(left) > 10
+  for name in left:
+    np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+  for name in ("evaluation.json", "leakage.json", "data.json"):
+    assert (a / name).read_text() == (b / name).read_text(), name
+
+
+def assert_nothing_is_half_written(workdir: Path) -> None:
+  """What has its final name is whole."""
+  for path in workdir.glob("*.json"):
+    json.loads(path.read_text())
+  if (workdir / "export").exists():
+    assert len(tensors(workdir)) > 10 and (workdir / "export" / "README.md").exists()
+  if (workdir / "evaluation.json").exists():
+    assert (workdir / "export").exists()
 
 
 if __name__ == "__main__":

@@ -8,21 +8,14 @@ import random
 import subprocess
 import sys
 
+from killable import Runs, assert_equal_bits, assert_nothing_is_half_written
 import pytest
-from test_kills import Runs, assert_equal_bits, assert_nothing_is_half_written
 
 from mtc import export
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {"JAX_NUM_CPU_DEVICES": "1", "MTC_TRACEBACK": ""}
 ALONE = {"evaluations": {}, "diagnose_every": 0}
-
-
-@pytest.fixture(scope="module")
-def runs(data_dir, tmp_path_factory) -> Iterator[Runs]:
-  made = Runs(data_dir, tmp_path_factory.mktemp("runs"))
-  yield made
-  made.close()
 
 
 @pytest.fixture(scope="module")

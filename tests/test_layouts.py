@@ -7,9 +7,9 @@ import shutil
 import subprocess
 import sys
 
+from killable import Runs, tensors
 import numpy as np
 import pytest
-from test_kills import Runs, tensors
 
 pytestmark = pytest.mark.slow
 

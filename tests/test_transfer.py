@@ -67,9 +67,18 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture
-def whole(experiment, finished):
+def whole(experiment, finished, monkeypatch):
   if not finished.exists():
+    prepare = train.prepare_unscored
+
+    def counting(*args):
+      with finished.with_name("mappings").open("a") as file:
+        print(len(Path("/proc/self/maps").read_bytes().splitlines()), file=file)
+      return prepare(*args)
+
+    monkeypatch.setattr(train, "prepare_unscored", counting)
     assert run(experiment, finished) == 0
+    monkeypatch.setattr(train, "prepare_unscored", prepare)
   return finished
 
 
@@ -113,6 +122,11 @@ def test_it_says_what_it_trained_and_measured(whole):
   assert "| search_tweets | mrr@10 | 40 |" in (whole / "transfer.md").read_text()
   assert "cosine" in report["gradients"] and "effective_rank" in report["geometry"]
   assert "Why: the tasks&#x27; gradients" in (whole / "transfer.html").read_text()
+
+
+def test_runs_let_their_programs_go(whole):
+  first, *others = [int(line) for line in whole.with_name("mappings").read_text().split()]
+  assert len(others) > 3 and max(others) < first + 2_000, (first, others)
 
 
 def test_what_was_logged_at_some_steps_only(tmp_path):
