@@ -18,7 +18,7 @@ train: $(READY)
 	$(RUN) -m mtc.main --config configs/multitask.py --workdir runs/demo
 
 test: $(READY)
-	$(RUN) -m pytest -n $(JOBS)
+	$(RUN) -m pytest -n $(JOBS) --dist loadscope
 
 test-slow: $(READY)
 	$(RUN) -m pytest -n $(JOBS) -m "slow and not torch"

@@ -40,7 +40,7 @@ ROWS = {"train": 200, "validation": 40, "test": 40}
 
 @pytest.fixture(autouse=True)
 def _compiled_programs_are_let_go():
-  """A step on eight devices holds thousands of memory mappings; at Linux's usual limit of 65,530 a process is killed."""
+  """Each has some hundred memory mappings; a process that passes Linux's usual limit of 65,530 crashes."""
   yield
   mappings = Path("/proc/self/maps")
   if (jax := sys.modules.get("jax")) and mappings.exists() and mappings.read_bytes().count(b"\n") > 20_000:

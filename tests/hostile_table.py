@@ -467,11 +467,15 @@ _TOKENIZER = [
   ),
   ("a number for a class", _settings(tokenizer_class=5), "has no tokenizer"),
 ]
-_GAP = {"type": "WordLevel", "vocab": {"a": 0, "[UNK]": 1, "[PAD]": 4_000_000_000}, "unk_token": "[UNK]"}
+def _gap(last):
+  return _tokenizer(model={"type": "WordLevel", "vocab": {"a": 0, "[UNK]": 1, "[PAD]": last}, "unk_token": "[UNK]"})
+
+
 TOKENIZERS = [
   *(Bad(f"tokenizer: {name}", make, tokenizer, words) for name, make, words in _TOKENIZER),
   Bad("new encoder: no padding", _tokenizer(), new_encoder, "of the tokens for padding ([PAD] or <pad>) none"),
-  Bad("new encoder: an id of 4,000,000,000", _tokenizer(model=_GAP), new_encoder, "3 tokens with ids up to 4000000000"),
+  Bad("new encoder: an id of 4,000,000", _gap(4_000_000), new_encoder, "3 tokens with ids up to 4000000"),
+  Bad("tokenizer: an id of 4,000,000,000", _gap(4_000_000_000), tokenizer, "a token has the id 4000000000"),
 ]
 
 BERT = {

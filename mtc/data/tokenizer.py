@@ -26,6 +26,7 @@ _SPECIAL = {
 _WORDS_PER_LINE = 1000
 _MOST = 2**29  # bytes of a tokenizer.json; the largest have some 30 MB
 _GROWTH = 1000  # letters that a normaliser may make of one; those that are used make 1 or 2
+_IDS = 2**24  # that a tokenizer may have; the largest have 300,000
 _LETTERS = 2**23  # that are tokenised at a time, for a token takes a hundred times its letters
 _BERT_TEMPLATE = processors.TemplateProcessing(
   single="[CLS] $A [SEP]",
@@ -52,6 +53,9 @@ def load(name: str) -> Tokenizer:
     # Real files pad and cut to 128 tokens; lengths are decided elsewhere.
     tokenizer.no_padding()
     tokenizer.no_truncation()
+    highest = max(tokenizer.get_vocab().values(), default=0)
+    if highest >= _IDS:  # written out, it would be counted up to
+      raise ValueError(f"a token has the id {highest}, and no table of embeddings has {_IDS:,} rows")
     _check_growth(json.loads(tokenizer.to_str()))
     tokenizer.encode("a")
   return tokenizer
