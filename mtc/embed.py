@@ -6,6 +6,7 @@ On many machines, I of N: the same with --shard I/N on each, and at the end, on 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 import functools
 import hashlib
@@ -29,6 +30,8 @@ from mtc.types import PyTree, Tokens
 BLOCK = 2**15  # texts that are sorted by length, packed and written together
 _LETTERS = 2**27  # of them together, or fewer of them
 _TOKENS = 2**14  # of a grid that one device encodes at a time
+_CPU_TOKENS = 2**11  # the same of a CPU: what is computed of so few stays in its caches
+_AT_A_TIME = 2  # grids: while one of them waits for the host, or on a CPU for a single core, the other goes on
 _SHORT = 128  # length of the rows for texts that fit into them; longer texts get rows for the longest
 _SLOT = 8  # tokens of a row for each text that it may hold: shorter texts leave some of it empty
 
@@ -134,7 +137,7 @@ class Embedder:
     row, start, segment = data.best_fit(lengths, length, slots)
     devices = len(parallel.local_devices())
     needed = -(-(int(row.max()) + 1) // devices)
-    most = max(_TOKENS // length, 1)
+    most = max((_CPU_TOKENS if jax.default_backend() == "cpu" else _TOKENS) // length, 1)
     full, rest = divmod(needed, most)
     # The last grid holds what is left, in a power of two: so few shapes, and little that is computed for nothing.
     rows = [most] * full + ([min(1 << (rest - 1).bit_length(), most)] if rest else [])
@@ -144,16 +147,18 @@ class Embedder:
     tokens["ids"][flat] = np.concatenate([np.asarray(i, np.int32) for i in ids])
     tokens["segment"][flat] = np.repeat(segment, lengths)
     tokens["position"][flat] = _counts(lengths)
-    ends = np.cumsum(rows) * devices * length
-    grids = {name: np.split(values, ends[:-1]) for name, values in tokens.items()}
-    # All grids are sent before the first result is read: devices work while the host prepares.
+    ends = np.cumsum(rows) * devices
     function, params = _compiled(self.encoder), self._placed()
-    sent = [
-      function(params, Tokens(**{n: v[i].reshape(devices, size, length) for n, v in grids.items()}, slots=slots))
-      for i, size in enumerate(rows)
-    ]
-    vectors = np.concatenate([np.asarray(v).reshape(devices * size * slots, -1) for v, size in zip(sent, rows)])
-    return vectors[row * slots + segment - 1]
+
+    def encode(size: int, end: int) -> np.ndarray:
+      chosen = slice((end - devices * size) * length, end * length)
+      grid = {name: values[chosen].reshape(devices, size, length) for name, values in tokens.items()}
+      return np.asarray(function(params, Tokens(**grid, slots=slots))).reshape(devices * size * slots, -1)
+
+    vectors = [encode(rows[0], ends[0])]  # alone, or two threads would compile the same
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+      vectors += pool.map(encode, rows[1:], ends[1:])
+    return np.concatenate(vectors)[row * slots + segment - 1]
 
   def _placed(self) -> PyTree:
     """The parameters on the devices; put there once."""

@@ -50,7 +50,7 @@ def test_a_vector_does_not_depend_on_the_other_texts(embedder, texts):
 def test_blocks_are_as_the_whole(embedder, texts, monkeypatch):
   whole = embedder.encode(texts)
   monkeypatch.setattr(embed_lib, "BLOCK", 50)
-  monkeypatch.setattr(embed_lib, "_TOKENS", 256)
+  monkeypatch.setattr(embed_lib, "_CPU_TOKENS", 256)
   np.testing.assert_allclose(embedder.encode(texts), whole, atol=1e-6)
 
 
@@ -63,7 +63,7 @@ def test_the_last_grid_holds_what_is_left(embedder, monkeypatch):
 
   monkeypatch.setattr(embed_lib, "_compiled", counted)
   monkeypatch.setattr(embed_lib, "_SHORT", 32)
-  monkeypatch.setattr(embed_lib, "_TOKENS", 4 * 32)
+  monkeypatch.setattr(embed_lib, "_CPU_TOKENS", 4 * 32)
   short = ["a"] * (4 * jax.local_device_count() * 9)  # four of a row, for nine rows of each device
   vectors = embedder.encode(short)
   assert rows == [4, 4, 1]
