@@ -18,6 +18,7 @@ from typing import Any
 
 from absl import app, flags
 import jax
+import jax.numpy as jnp
 import numpy as np
 from tokenizers import Tokenizer
 import tqdm
@@ -177,7 +178,8 @@ def load(directory: str | Path, dtype: str = "float32") -> Embedder:
 
   Args:
     directory: of the model.
-    dtype: what the encoder computes in, float32 or bfloat16; the vectors are float32 either way.
+    dtype: what the encoder computes in, and holds the weights of its dense layers in: float32 or bfloat16. The vectors
+      are float32 either way.
 
   Raises:
     ValueError: it is none of these, or its parts do not fit together; says which.
@@ -206,12 +208,13 @@ def load(directory: str | Path, dtype: str = "float32") -> Embedder:
     dim=projection["kernel"].shape[1] if projection else 0,
     projection=layout.activation if layout else "identity",
   )
-  params = {"backbone": models.load_backbone(backbone, config)}
+  encoder = models.build(config, spec)
+  params = {"backbone": jax.tree.map_with_path(_held_in(dtype), models.load_backbone(backbone, config))}
   if projection:
     params["projection"] = projection
   positions = models.positions(config)
   return Embedder(
-    models.build(config, spec),
+    encoder,
     params,
     config,
     spec,
@@ -219,6 +222,11 @@ def load(directory: str | Path, dtype: str = "float32") -> Embedder:
     prompts={"query": "", "document": ""} | (layout.prompts if layout else {}),
     max_length=min(layout.max_length or positions, positions) if layout else positions,
   )
+
+
+def _held_in(dtype: str) -> Callable[[tuple, np.ndarray], np.ndarray]:
+  """Gives a leaf the dtype that it is multiplied in anyway, so that no call has to."""
+  return lambda path, leaf: leaf.astype(jnp.dtype(dtype)) if path[-1].key == "kernel" else leaf
 
 
 def _check_vocabulary(tokenizer: Tokenizer, config: Mapping[str, Any], directory: Path) -> None:

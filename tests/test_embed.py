@@ -1,5 +1,6 @@
 """Texts to vectors: an export loads as it was, a vector depends on its text alone, files go on where they stopped."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -124,6 +125,15 @@ def test_bfloat16_is_near(embedder, exported, texts):
   np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
   with pytest.raises(ValueError, match="model.dtype='float64' is unknown; use one of float32, bfloat16"):
     mtc.load(exported, "float64")
+  with pytest.raises(ValueError, match="model.dtype='half' is unknown"):
+    mtc.load(exported, "half")
+
+
+def test_weights_in_bfloat16_give_the_bits_of_those_that_are_rounded_in_each_call(exported, texts):
+  held = mtc.load(exported, "bfloat16")
+  assert held.params["backbone"]["layer_0"]["mlp_input"]["kernel"].dtype == "bfloat16"
+  each = dataclasses.replace(held, params=mtc.load(exported).params)
+  np.testing.assert_array_equal(held.encode(texts), each.encode(texts))
 
 
 def test_a_plain_hugging_face_directory_loads_with_mean_pooling(embedder, tmp_path, texts):
