@@ -2,7 +2,7 @@
 
 python benchmarks/scaling.py --axis batch,texts,tasks,devices --model tiny
 
-Each axis is walked with all else as in the base (--batch 1024 --texts 10000 --tasks 4, one device); every setting runs
+Each axis is walked with all else as in the base (--batch 1024 --texts 1000000 --tasks 4, one device); every setting runs
 in a process of its own, a few steps with their input, and prints one JSON line. After each axis a line has the growth
 exponents: 0 = it costs the same, 1 = twice as much is twice as dear, fitted over the points of the axis (least
 squares of the logarithms). Devices are simulated: they share this machine's cores, so that time says what is lost.
@@ -125,7 +125,7 @@ def _options() -> argparse.Namespace:
   for name, points in POINTS.items():
     parser.add_argument(f"--{name}-points", type=numbers, default=points, help="where this axis is measured")
   parser.add_argument("--batch", type=int, default=1024, help="pairs of a step, of all tasks and devices")
-  parser.add_argument("--texts", type=int, default=10_000, help="of all tasks together")
+  parser.add_argument("--texts", type=int, default=1_000_000, help="of all tasks together")
   parser.add_argument("--tasks", type=int, default=4, help="that share the batch")
   parser.add_argument("--devices", type=int, default=1)
   parser.add_argument("--model", choices=("tiny", "minilm", "base"), default="tiny")
