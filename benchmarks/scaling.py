@@ -2,9 +2,9 @@
 
 python benchmarks/scaling.py --axis batch,texts,tasks,devices --model tiny
 
-Each axis is walked with all else as in the base (--batch 1024 --texts 1000000 --tasks 4, one device); every setting runs
-in a process of its own, a few steps with their input, and prints one JSON line. After each axis a line has the growth
-exponents: 0 = it costs the same, 1 = twice as much is twice as dear, fitted over the points of the axis (least
+Each axis is walked with all else as in the base (--batch 1024 --texts 1000000 --tasks 4, one device); every setting
+runs in a process of its own, a few steps with their input, and prints one JSON line. After each axis a line has the
+growth exponents: 0 = it costs the same, 1 = twice as much is twice as dear, fitted over the points of the axis (least
 squares of the logarithms). Devices are simulated: they share this machine's cores, so that time says what is lost.
 Points that a machine is too small for are left out with --batch-points and its like.
 """
