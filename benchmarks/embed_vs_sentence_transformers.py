@@ -14,13 +14,14 @@ import argparse
 import json
 import os
 from pathlib import Path
-import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+
+from peak import peak_bytes
 
 TURNS = 10
 
@@ -125,7 +126,7 @@ def _turns(options: argparse.Namespace, name: str, encode) -> None:
     began = time.perf_counter()
     made.append(encode(texts[turn * size : (turn + 1) * size]))
     speed = size / (time.perf_counter() - began)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** (20 if sys.platform == "darwin" else 10)
+    peak = peak_bytes() / 2**20
     if turn == TURNS - 1:
       np.save(options.folder / f"{name}.npy", np.concatenate(made))
     print(json.dumps({"texts_per_second": round(speed, 1), "peak_mb": round(peak, 1)}), flush=True)

@@ -8,9 +8,10 @@ Prints one JSON line. The vectors exist before the clock starts; the memory is t
 import argparse
 import json
 import os
-import resource
 import sys
 import time
+
+from peak import peak_bytes
 
 
 def main() -> None:
@@ -49,7 +50,7 @@ def main() -> None:
   began = time.perf_counter()
   scores = Retrieval()(lambda texts, role="document": rows[role][[int(text) for text in texts]], table)
   seconds = time.perf_counter() - began
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+  peak = peak_bytes()
   print(
     json.dumps(vars(options) | {"seconds": round(seconds, 2), "peak_gib": round(peak / 2**30, 2), "scores": scores})
   )

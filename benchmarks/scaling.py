@@ -12,11 +12,12 @@ Points that a machine is too small for are left out with --batch-points and its 
 import argparse
 import json
 from pathlib import Path
-import resource
 import statistics
 import subprocess
 import sys
 import time
+
+from peak import peak_bytes
 
 POINTS = {
   "batch": [1024, 4096, 16_384, 65_536],
@@ -75,7 +76,7 @@ def measure(options: argparse.Namespace) -> dict:
     began = time.perf_counter()
     packer.step(100 + number)
     inputs.append(time.perf_counter() - began)
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** (20 if sys.platform == "darwin" else 10)
+  peak = peak_bytes() / 2**20
   return {
     "step_seconds": round(statistics.median(times[1:]), 4),
     "input_seconds": round(statistics.median(inputs), 5),

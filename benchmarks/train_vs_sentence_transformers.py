@@ -17,7 +17,6 @@ from collections.abc import Generator
 import json
 import os
 from pathlib import Path
-import resource
 import shutil
 import statistics
 import subprocess
@@ -25,6 +24,8 @@ import sys
 import tempfile
 import time
 from typing import Any
+
+from peak import peak_bytes
 
 TASKS = ("interest", "storyline", "hashtag", "search_tweets")
 SIZES = {"tiny": (2, 64, 2, 128), "minilm": (6, 384, 12, 1536), "base": (12, 768, 12, 3072)}
@@ -257,7 +258,7 @@ def _turns(options: argparse.Namespace, start_seconds: float) -> Generator[dict,
   while sys.stdin.readline():
     began = time.perf_counter()
     last = yield last
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** (20 if sys.platform == "darwin" else 10)
+    peak = peak_bytes() / 2**20
     told = {"seconds": time.perf_counter() - began, "peak_mb": peak, "start_seconds": start_seconds}
     print(json.dumps({name: round(value, 2) for name, value in told.items()} | last), flush=True)
   yield {}  # no further turn: the caller has one result left to send, and nobody waits for it
