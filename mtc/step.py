@@ -307,34 +307,22 @@ def init_state(
   optimizer: optax.GradientTransformation,
   freeze: Sequence[str] = (),
   balancing: Balancing | None = None,
+  shapes: bool = False,
 ) -> TrainState:
-  """The state before the first step; the optimizer's part is of what is trained only, see `optim.split`."""
-  state = _new_state(encoder_params, tasks, optimizer, freeze, balancing)
-  return parallel.to_host(state)  # copies: the first step donates its state, and the parameters are somebody else's
+  """The state before the first step; the optimizer's part is of what is trained only, see `optim.split`.
 
+  With `shapes` every leaf is a `jax.ShapeDtypeStruct`, and nothing is made.
+  """
 
-def state_shapes(
-  encoder_params: PyTree,
-  tasks: Mapping[str, Task],
-  optimizer: optax.GradientTransformation,
-  freeze: Sequence[str] = (),
-  balancing: Balancing | None = None,
-) -> TrainState:
-  """As `init_state`, with `jax.ShapeDtypeStruct` for every leaf: nothing is made."""
-  return jax.eval_shape(lambda: _new_state(encoder_params, tasks, optimizer, freeze, balancing))
+  def new() -> TrainState:
+    params = init_params(encoder_params, tasks)
+    opt_state = optimizer.init(optim.split(params, freeze)[0])
+    learnt = balancing.init({name: task.weight for name, task in tasks.items()}) if balancing is not None else {}
+    return TrainState(step=jnp.int32(0), skipped=jnp.int32(0), params=params, opt_state=opt_state, balancing=learnt)
 
-
-def _new_state(
-  encoder_params: PyTree,
-  tasks: Mapping[str, Task],
-  optimizer: optax.GradientTransformation,
-  freeze: Sequence[str],
-  balancing: Balancing | None,
-) -> TrainState:
-  params = init_params(encoder_params, tasks)
-  opt_state = optimizer.init(optim.split(params, freeze)[0])
-  learnt = balancing.init({name: task.weight for name, task in tasks.items()}) if balancing is not None else {}
-  return TrainState(step=jnp.int32(0), skipped=jnp.int32(0), params=params, opt_state=opt_state, balancing=learnt)
+  if shapes:
+    return jax.eval_shape(new)
+  return parallel.to_host(new())  # copies: the first step donates its state, and the parameters are somebody else's
 
 
 def _weighted_sum(factors: Array, values: Array) -> Array:

@@ -112,7 +112,7 @@ def _compiled(experiment: Experiment, model: Embedder, packer: data.Packer) -> f
   """The training step, compiled for the shapes of the run before anything is put on the devices."""
   optimizer = optim.make_optimizer(experiment.optim, experiment.steps)
   freeze, balancing = experiment.optim.freeze, experiment.balancing
-  state = step_lib.state_shapes(model.params, experiment.tasks, optimizer, freeze, balancing)
+  state = step_lib.init_state(model.params, experiment.tasks, optimizer, freeze, balancing, shapes=True)
   step = step_lib.make_train_step(
     model.encoder,
     experiment.tasks,
