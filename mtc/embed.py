@@ -226,7 +226,7 @@ def load(directory: str | Path, dtype: str = "float32") -> Embedder:
 
 def _held_in(dtype: str) -> Callable[[tuple, np.ndarray], np.ndarray]:
   """Gives a leaf the dtype that it is multiplied in anyway, so that no call has to."""
-  return lambda path, leaf: leaf.astype(jnp.dtype(dtype)) if path[-1].key == "kernel" else leaf
+  return lambda path, leaf: leaf.astype(jnp.dtype(dtype), copy=False) if path[-1].key == "kernel" else leaf
 
 
 def _check_vocabulary(tokenizer: Tokenizer, config: Mapping[str, Any], directory: Path) -> None:
