@@ -1,9 +1,9 @@
-"""A small encoder from a seed, on texts without labels, in 46 languages: what was measured is in docs/pretraining.md.
+"""mtc-mini, its second half: the two parts of each text are a pair. What was measured is in docs/pretraining.md.
 
-python -m mtc.main --config configs/mini.py --workdir runs/mini --config.data_dir=DIR --config.model.tokenizer=TOKENIZER
+python -m mtc.main --config configs/mini.py --workdir runs/mini --config.data_dir=DIR \
+  --config.model.pretrained=runs/mini_pretrain/export
 
-DIR holds `pretrain/english_books`, `pretrain/common_voice` and `posts/`; TOKENIZER is the folder
-`tokenizer` of a run of mtc.pretrain on the same texts. The two parts of each text are a pair (`Crops`).
+DIR holds `pretrain/english_books`, `pretrain/common_voice` and `posts/`; the first half is configs/mini_pretrain.py.
 """
 
 from mtc.config import Evaluation, Experiment, Task
@@ -21,16 +21,16 @@ def get_config() -> Experiment:
 
   return Experiment(
     tasks={
-      "books": parts(Text("pretrain/english_books", language="en"), 64),
-      "voice": parts(Text("pretrain/common_voice"), 64),
-      "interest": parts(Folder("posts/interest"), 48),
-      "storyline": parts(Folder("posts/storyline"), 48),
-      "hashtag": parts(Folder("posts/hashtag"), 48),
-      "intent": parts(Folder("posts/intent"), 48),
-      "sts": parts(Folder("posts/sts"), 48, "text_a"),
-      "tweets": parts(Folder("posts/search_tweets"), 48, "positive"),
-      "medical": parts(Folder("posts/search_medical"), 32, "positive"),
-      "japanese": parts(Folder("posts/search_ja"), 32, "positive"),
+      "books": parts(Text("pretrain/english_books", language="en"), 512),
+      "voice": parts(Text("pretrain/common_voice"), 512),
+      "interest": parts(Folder("posts/interest"), 128),
+      "storyline": parts(Folder("posts/storyline"), 128),
+      "hashtag": parts(Folder("posts/hashtag"), 128),
+      "intent": parts(Folder("posts/intent"), 128),
+      "sts": parts(Folder("posts/sts"), 128, "text_a"),
+      "tweets": parts(Folder("posts/search_tweets"), 128, "positive"),
+      "medical": parts(Folder("posts/search_medical"), 128, "positive"),
+      "japanese": parts(Folder("posts/search_ja"), 128, "positive"),
     },
     evaluations={
       "storyline": Evaluation(Folder("posts/storyline"), SameLabel(), SameLabelRetrieval()),
@@ -39,21 +39,10 @@ def get_config() -> Experiment:
       "interest": Evaluation(Folder("posts/interest"), SameLabel(), KNN(reference_limit=10000), reference="train"),
       "sts": Evaluation(Folder("posts/sts"), Scored(), STS()),
     },
-    model=ModelSpec(
-      architecture="modernbert",
-      layers=1,
-      width=512,
-      heads=8,
-      mlp_width=192,
-      vocab_size=12288,
-      rarity=1e-3,
-      dropout=0.0,
-      dim=512,
-      dtype="float32",
-    ),
-    optim=OptimSpec(learning_rate=1e-3, freeze=("backbone/embeddings",)),
+    model=ModelSpec(pretrained="runs/mini_pretrain/export", dim=0, dropout=0.0),
+    optim=OptimSpec(learning_rate=5e-4),
     on_bad_row="skip",
-    steps=150,
-    checkpoint_every=50,
-    evaluate_every=150,
+    steps=1500,
+    checkpoint_every=500,
+    evaluate_every=1500,
   )

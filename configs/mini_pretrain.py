@@ -31,12 +31,12 @@ def get_config() -> Pretraining:
       "search_ja": Corpus(Folder("posts/search_ja"), Pairs()),
     },
     model=ModelSpec(
-      architecture="modernbert", layers=1, width=256, heads=4, mlp_width=512, vocab_size=24576, dtype="float32"
+      architecture="modernbert", layers=6, width=256, heads=4, mlp_width=512, vocab_size=12288, dropout=0.0
     ),
     optim=OptimSpec(learning_rate=2e-3, b2=0.98),
-    exponent=0.6,
-    tokenizer_texts=324_556,
-    max_alphabet=5000,
-    steps=20_000,
-    checkpoint_every=500,
+    exponent=0.75,
+    max_alphabet=4000,
+    rows=512,
+    steps=10_000,
+    checkpoint_every=1000,
   )

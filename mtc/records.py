@@ -87,17 +87,34 @@ def write_run(workdir: Path, settings: Run, reports: Mapping[str, Mapping[str, A
 
 def environment(command: Sequence[str] = ()) -> dict[str, Any]:
   """Versions, devices, the command and the git revision of the code."""
-  here = Path(__file__).parent
-  git = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-  dirty = subprocess.run(["git", "-C", here, "status", "--porcelain"], capture_output=True, text=True, check=False)
   return {
     "command": list(command),
-    "revision": git.stdout.strip() + ("+changes" if dirty.stdout.strip() else "") if git.returncode == 0 else "",
+    "revision": _revision(),
     "python": platform.python_version(),
     "platform": platform.platform(),
-    "packages": {name: metadata.version(name) for name in _PACKAGES},
+    "packages": _versions(),
     "devices": parallel.describe(),
   }
+
+
+def _revision() -> str:
+  """The git revision of the code, "" where there is none or no git."""
+  here = ["git", "-C", str(Path(__file__).parent)]
+  try:
+    revision = subprocess.run([*here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    changes = subprocess.run([*here, "status", "--porcelain"], capture_output=True, text=True, check=False)
+  except OSError:
+    return ""
+  return "" if revision.returncode else revision.stdout.strip() + ("+changes" if changes.stdout.strip() else "")
+
+
+def _versions() -> dict[str, str]:
+  """Of the packages that are there: with `input=threads` no run needs TensorFlow Datasets."""
+  found = {}
+  for name in _PACKAGES:
+    with contextlib.suppress(metadata.PackageNotFoundError):
+      found[name] = metadata.version(name)
+  return found
 
 
 class Metrics:
