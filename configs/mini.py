@@ -1,4 +1,4 @@
-"""mtc-mini, its second half: the two parts of each text are a pair. What was measured is in docs/pretraining.md.
+"""A small encoder for 46 languages, its second half: the two parts of a text are a pair. See docs/pretraining.md.
 
 python -m mtc.main --config configs/mini.py --workdir runs/mini --config.data_dir=DIR \
   --config.model.pretrained=runs/mini_pretrain/export

@@ -1,4 +1,4 @@
-"""Masked language modelling on texts in 46 languages; its tokenizer is that of configs/mini.py (docs/pretraining.md).
+"""A small encoder for 46 languages, its first half: masked language modelling. See docs/pretraining.md.
 
 python -m mtc.pretrain --config configs/mini_pretrain.py --workdir runs/mini_pretrain --config.data_dir=DIR
 

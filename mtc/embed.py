@@ -18,7 +18,6 @@ from typing import Any
 
 from absl import app, flags
 import jax
-import jax.numpy as jnp
 import numpy as np
 from tokenizers import Tokenizer
 import tqdm
@@ -209,7 +208,7 @@ def load(directory: str | Path, dtype: str = "float32") -> Embedder:
     projection=layout.activation if layout else "identity",
   )
   encoder = models.build(config, spec)
-  params = {"backbone": jax.tree.map_with_path(_held_in(dtype), models.load_backbone(backbone, config))}
+  params = {"backbone": models.load_backbone(backbone, config, kernels=dtype)}  # no call has to round them then
   if projection:
     params["projection"] = projection
   positions = models.positions(config)
@@ -222,11 +221,6 @@ def load(directory: str | Path, dtype: str = "float32") -> Embedder:
     prompts={"query": "", "document": ""} | (layout.prompts if layout else {}),
     max_length=min(layout.max_length or positions, positions) if layout else positions,
   )
-
-
-def _held_in(dtype: str) -> Callable[[tuple, np.ndarray], np.ndarray]:
-  """Gives a leaf the dtype that it is multiplied in anyway, so that no call has to."""
-  return lambda path, leaf: leaf.astype(jnp.dtype(dtype), copy=False) if path[-1].key == "kernel" else leaf
 
 
 def _check_vocabulary(tokenizer: Tokenizer, config: Mapping[str, Any], directory: Path) -> None:

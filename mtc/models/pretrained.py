@@ -8,6 +8,7 @@ from typing import Any
 from absl import logging
 from flax import traverse_util
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mtc.models import masked_lm
@@ -64,10 +65,15 @@ def read_config(directory: str | pathlib.Path) -> Config:
   return config
 
 
-def load_backbone(directory: str | pathlib.Path, config: Config) -> PyTree:
+def load_backbone(directory: str | pathlib.Path, config: Config, kernels: str = "float32") -> PyTree:
   """Reads the encoder's weights, tensor by tensor, into the tree of `params["backbone"]` with float32 NumPy leaves.
 
   Heads and buffers are ignored, prefixes and old names renamed; both are logged.
+
+  Args:
+    directory: of the checkpoint.
+    config: of the encoder.
+    kernels: the dtype of the kernels of dense layers instead: float32 or bfloat16. Each is rounded as it is read.
 
   Raises:
     ValueError: there is no safetensors file, or it lacks a name, has one too many or one of another shape.
@@ -75,7 +81,7 @@ def load_backbone(directory: str | pathlib.Path, config: Config) -> PyTree:
   architecture = family(config)
   # The shapes come from the modules themselves, so that table and modules cannot drift apart unseen.
   params = jax.eval_shape(build(config, ModelSpec(dim=0)).init, jax.random.key(0))["backbone"]
-  return _load(pathlib.Path(directory), config, architecture.table(config), params, architecture.ignored)
+  return _load(pathlib.Path(directory), config, architecture.table(config), params, architecture.ignored, kernels)
 
 
 def load_masked_lm(directory: str | pathlib.Path, config: Config) -> PyTree:
@@ -128,12 +134,18 @@ def _named(table: Table, params: PyTree) -> dict[str, np.ndarray]:
 
 
 def _load(
-  directory: pathlib.Path, config: Config, table: Table, params: PyTree, ignore: tuple[str, ...] | None
+  directory: pathlib.Path,
+  config: Config,
+  table: Table,
+  params: PyTree,
+  ignore: tuple[str, ...] | None,
+  kernels: str = "float32",
 ) -> PyTree:
   """Reads what the table names into a tree like `params`.
 
   Args:
     ignore: beginnings of other names that may be there; None = whatever the table does not name.
+    kernels: the dtype of what is called so.
   """
   shapes: Any = traverse_util.flatten_dict(jax.tree.map(lambda leaf: leaf.shape, params))
   problems: list[str] = []
@@ -161,7 +173,8 @@ def _load(
     elif not tensor.floating:
       problems.append(f"{name} has dtype {tensor.dtype}, expected a floating one (quantised weights are not supported)")
     elif not problems:
-      flat[path] = tensor.read(transposed)
+      value = tensor.read(transposed)
+      flat[path] = value.astype(jnp.dtype(kernels), copy=False) if path[-1] == "kernel" else value
   problems += [f"missing {name}" for name, (path, _) in table.items() if path not in flat]
   if problems:
     raise ValueError(f"the weights in {directory} do not fit its config.json: {'; '.join(problems)}")

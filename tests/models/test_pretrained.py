@@ -68,6 +68,18 @@ def test_the_tree_is_that_of_init(checkpoint):
   assert all(type(leaf) is np.ndarray and leaf.dtype == np.float32 for leaf in jax.tree.leaves(loaded))
 
 
+def test_kernels_alone_are_rounded_where_that_is_asked(checkpoint):
+  directory, config, _ = checkpoint
+  rounded, whole = load_backbone(directory, config, kernels="bfloat16"), load_backbone(directory, config)
+
+  def check(path, found, expected):
+    kind = ml_dtypes.bfloat16 if path[-1].key == "kernel" else np.float32
+    assert found.dtype == kind
+    np.testing.assert_array_equal(found, expected.astype(kind))
+
+  jax.tree.map_with_path(check, rounded, whole)
+
+
 def test_what_is_saved_is_what_was_read(checkpoint, tmp_path):
   directory, config, tensors = checkpoint
   loaded = load_backbone(directory, config)
