@@ -57,7 +57,7 @@ def embed(
     return encode(tokens, key)
   if rows % rows_per_chunk:
     raise ValueError(f"{rows} rows do not divide into chunks of {rows_per_chunk}; packing makes rows a multiple of it")
-  parts = jax.tree.map(lambda x: x.reshape(chunks, rows_per_chunk, *x.shape[1:]), tokens)
+  parts = jax.tree.map(lambda x: x.reshape(chunks, rows_per_chunk, *x.shape[1:]), tokens.replace(halved=0))
   keys = None if key is None else jax.random.split(key, chunks)
   vectors = lax.map(jax.checkpoint(lambda part: encode(*part)), (parts, keys))
   return vectors.reshape(-1, vectors.shape[-1])

@@ -24,6 +24,7 @@ class Tokens(struct.PyTreeNode):
   segment: Array  # i32[rows, length], 1..slots within each row; 0 is padding
   position: Array  # i32[rows, length], counts from 0 within each text
   slots: int = struct.field(pytree_node=False)  # texts that a row can hold: static
+  halved: int = struct.field(pytree_node=False, default=0)  # so many last rows have no text across their middle: static
 
 
 class Batch(struct.PyTreeNode):

@@ -1,6 +1,7 @@
 """The texts of a step in one grid of tokens for each device: short texts share a row, and the grid has few shapes."""
 
 from collections.abc import Mapping, Sequence
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,11 @@ class Plan(NamedTuple):
   slots: int  # texts that a row can hold
   rows: tuple[int, ...]  # increasing, at most three: usual, roomy, and one for any step that can be drawn
   chunk: int  # rows that a device encodes at a time: all of the roomy shape, or one GradCache chunk of it
+  wide: int = 0  # so many first rows may have texts across their middle, the others have none; 0 = all may
+
+  def halved(self, rows: int) -> int:
+    """How many of `rows` rows have no text across their middle; the last shape holds whatever is drawn."""
+    return rows - self.wide if self.wide and rows < self.rows[-1] else 0
 
 
 class Packer:
@@ -74,7 +80,7 @@ class Packer:
     draws = {name: self._sampler.draw(name, 0) for name in names}
     step = pack(draws, self._tasks, self._lengths, plan, self._devices, self._local)
     grids = [np.broadcast_to(np.int32(0), (len(self._local), rows, plan.length)) for rows in plan.rows]
-    return [step.replace(tokens=Tokens(grid, grid, grid, plan.slots)) for grid in grids]
+    return [step.replace(tokens=Tokens(grid, grid, grid, plan.slots, plan.halved(grid.shape[1]))) for grid in grids]
 
   def rows_per_chunk(self, rows: int, length: int) -> int:
     """The most rows that divide a grid of `[rows, length]` and fit into `tokens_per_chunk`; `rows` = no chunks."""
@@ -108,12 +114,24 @@ def make_plan(
   # A full row holds about so many texts on average. Twice that costs no rows to speak of and keeps the slots few.
   mean = sum(map(len, crowds)) * length / max(1, sum(int(n.sum()) for n in crowds))
   slots = min(texts, 2 * int(np.ceil(mean)))
-  used = [best_fit(n, length, slots)[0].max(initial=0) + 1 for n in crowds]
-  need = np.array(used).reshape(len(steps), devices).max(1)
-  usual, roomy = _choose(-(-need // chunks), -(-texts // chunks))
+
+  def choose(halves: bool) -> tuple[int, int]:
+    used = [best_fit(n, length, slots, halves)[0].max(initial=0) + 1 for n in crowds]
+    need = np.array(used).reshape(len(steps), devices).max(1)
+    return _choose(-(-need // chunks), -(-texts // chunks))
+
+  usual, roomy = choose(False)
+  wide = 0
+  if chunks == 1 and slots > 1 and length % 2 == 0:
+    largest = max((int(np.count_nonzero(2 * n > length)) for n in crowds), default=0)
+    # Room for steps that no simulation saw: as of a count of rare events, three standard deviations more.
+    room = max(1, largest + math.ceil(3 * math.sqrt(largest)))
+    halved = choose(True)
+    if 2 * room <= halved[0] and halved[0] <= 1.05 * usual:
+      (usual, roomy), wide = halved, room
   chunk = roomy
   worst = -(-texts // chunk) * chunk
-  return Plan(length, slots, tuple(sorted({usual * chunks, roomy * chunks, max(roomy * chunks, worst)})), chunk)
+  return Plan(length, slots, tuple(sorted({usual * chunks, roomy * chunks, max(roomy * chunks, worst)})), chunk, wide)
 
 
 def pack(
@@ -141,9 +159,11 @@ def pack(
   """
   crowd = _crowd(draws, lengths, devices)
   present = crowd.size >= 0
-  placed = [best_fit(size[there], plan.length, plan.slots) for size, there in zip(crowd.size, present, strict=True)]
+  sizes = [size[there] for size, there in zip(crowd.size, present, strict=True)]
+  placed = [best_fit(size, plan.length, plan.slots, halves=plan.wide > 0) for size in sizes]
   need = max(int(row.max(initial=0)) + 1 for row, _, _ in placed)
-  rows = next(n for n in plan.rows if n >= need)
+  wide = max(np.count_nonzero(2 * size > plan.length) for size in sizes)
+  rows = next(n for n in plan.rows if n >= need and n - plan.halved(n) >= wide)
 
   local = slice(local_devices.start, local_devices.stop)
   present, size = present[local], crowd.size[local]
@@ -168,7 +188,7 @@ def pack(
     teacher = tasks[name].teacher
     vectors = None if teacher is None else teacher(crowd.text[local, places].reshape(*examples.shape, -1))
     batches[name] = _batch(draw, examples, slot[:, places].reshape(*examples.shape, -1), vectors)
-  tokens = Tokens(ids.reshape(shape), segments.reshape(shape), positions.reshape(shape), slots=plan.slots)
+  tokens = Tokens(ids.reshape(shape), segments.reshape(shape), positions.reshape(shape), plan.slots, plan.halved(rows))
   return Step(tokens=tokens, tasks=batches)
 
 
@@ -207,7 +227,9 @@ def deal(draws: Mapping[str, Draw], lengths: Mapping[str, np.ndarray], devices: 
   return dealt
 
 
-def best_fit(lengths: np.ndarray, length: int, slots: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def best_fit(
+  lengths: np.ndarray, length: int, slots: int, halves: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Packs texts into rows, the longest first, each into the fullest row that still has room for it.
 
   `best_fit([2, 6, 3, 5], length=8, slots=2)` places 6 and then 5, each in a row of its own, 3 behind 5 and 2 behind 6:
@@ -217,6 +239,8 @@ def best_fit(lengths: np.ndarray, length: int, slots: int) -> tuple[np.ndarray, 
     lengths: i64[texts], each at most `length`.
     length: tokens of a row.
     slots: the most texts of a row.
+    halves: the first rows are those of the texts that are longer than half a row, and of what else fits there; in all
+      other rows no text is across the middle. Slots must be two or more.
 
   Returns:
     The row, the first column and the segment (1, 2, ... within the row) of each text, i64[texts] each.
@@ -224,6 +248,8 @@ def best_fit(lengths: np.ndarray, length: int, slots: int) -> tuple[np.ndarray, 
   order = np.argsort(-lengths, kind="stable")
   free: list[list[int]] = [[] for _ in range(length + 1)]  # rows by the room left in them
   rooms = 0  # bit r is set when free[r] is not empty: the fullest row that fits is one bit operation away
+  half = length // 2
+  wide = np.count_nonzero(lengths > half) if halves else len(lengths)  # from this row on, a row is half a row
   rows, columns, segments, count = [], [], [], []
   for n in lengths[order].tolist():
     fits = rooms >> n
@@ -233,18 +259,21 @@ def best_fit(lengths: np.ndarray, length: int, slots: int) -> tuple[np.ndarray, 
       if not free[room]:
         rooms ^= 1 << room
     else:
-      row, room = len(count), length
+      row = len(count)
+      room = length if row < wide else half
       count.append(0)
     count[row] += 1
     rows.append(row)
-    columns.append(length - room)
+    columns.append((length if row < wide else half) - room)
     segments.append(count[row])
-    if count[row] < slots:
+    if count[row] < (slots if row < wide else slots // 2):
       free[room - n].append(row)
       rooms |= 1 << (room - n)
-  result = np.empty((3, len(order)), np.int64)
+  row, column, segment = result = np.empty((3, len(order)), np.int64)
   result[:, order] = rows, columns, segments
-  return result[0], result[1], result[2]
+  number = row - wide  # of the half; two of them are a row
+  second = (number >= 0) & (number % 2 == 1)
+  return np.where(number < 0, row, wide + number // 2), column + second * half, segment + second * (slots // 2)
 
 
 class _Crowd(NamedTuple):

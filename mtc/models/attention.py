@@ -1,6 +1,7 @@
 """Attention within segments: the other place where a backend may want another form."""
 
 from collections.abc import Callable
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +14,9 @@ def attention(
   key: jax.Array,
   value: jax.Array,
   segment: jax.Array,
-  dropout: Callable[[jax.Array], jax.Array],
+  draw_dropout: Callable[[], Callable[[jax.Array], jax.Array]],
   *,
+  halved: int = 0,
   causal: bool = False,
   window: int = 0,
   bias: jax.Array | None = None,
@@ -31,10 +33,12 @@ def attention(
       products.
     key, value: the same, or with fewer heads: each then serves `heads / key heads` neighbouring heads of the query.
     segment: i32[rows, length].
-    dropout: a function for the attention probabilities, f32[rows, heads, length, length].
+    draw_dropout: makes a function for attention probabilities, of any shape.
+    halved: so many of the last rows have no text across their middle. Their tokens are compared with those of the same
+      half only, which is half the work.
     causal: whether a token attends to itself and those before it only.
     window: the greatest distance at which a token attends to another, on either side; 0 = no limit.
-    bias: f32[heads, length, length], added to the logits.
+    bias: f32[heads, length, length], added to the logits; the same wherever the distance of two columns is.
     scale: of the logits; None = depth ** -0.5.
 
   Returns:
@@ -43,26 +47,42 @@ def attention(
   Reference: arXiv 1706.03762, eq. 1; packing by segments: arXiv 2107.02027; fewer key heads: arXiv 2305.13245.
   """
 
+  whole, (length, depth) = query.shape[0] - halved, query.shape[2:]
+
   # The gradient computes the probabilities again: kept, they are most of what a step holds in memory.
-  @jax.checkpoint
-  def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-    rows, heads, length, depth = query.shape
+  @functools.partial(jax.checkpoint, static_argnums=(0, 1))
+  def attend(
+    parts: int,
+    dropout: Callable[[jax.Array], jax.Array],
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    segment: jax.Array,
+  ) -> jax.Array:
+    # A row in so many parts, each for itself: [rows, key heads, parts, columns, depth].
+    columns, served = length // parts, query.shape[1] // key.shape[1]
+    key, value = (x.reshape(*x.shape[:2], parts, columns, depth) for x in (key, value))
     # Query heads of one key head stand below each other, as more queries: no copy of the key, and nothing to do for
     # one.
-    grouped = query.reshape(rows, key.shape[1], -1, depth)
+    grouped = query.reshape(*key.shape[:2], served, parts, columns, depth).swapaxes(2, 3)
     # The softmax is in float32: in bfloat16 the probabilities of long texts would not add up to 1.
-    logits = inner_products(grouped, key, jnp.float32)
-    logits = logits.reshape(rows, heads, length, length) * (depth**-0.5 if scale is None else scale)
+    logits = inner_products(grouped.reshape(*key.shape[:3], served * columns, depth), key, jnp.float32)
+    logits = logits.reshape(*grouped.shape[:-1], columns) * (depth**-0.5 if scale is None else scale)
     if bias is not None:
-      logits += bias[None]
-    mask = segment[:, None, :, None] == segment[:, None, None, :]
+      logits += bias[:, :columns, :columns].reshape(1, key.shape[1], 1, served, columns, columns)
+    segment = segment.reshape(-1, 1, parts, 1, columns)
+    mask = segment[..., :, None] == segment[..., None, :]
     if causal or window:
-      column = jnp.arange(length)
-      distance = (column[:, None] - column[None, :])[None, None]
+      column = jnp.arange(columns)
+      distance = (column[:, None] - column[None, :])[None, None, None, None]
       mask &= (distance >= 0) if causal else True
       mask &= (jnp.abs(distance) <= window) if window else True
     logits = jnp.where(mask, logits, jnp.finfo(jnp.float32).min)
     probabilities = dropout(jax.nn.softmax(logits, axis=-1)).astype(query.dtype)
-    return product(probabilities.reshape(*grouped.shape[:3], length), value, value.dtype).reshape(query.shape)
+    mixed = product(probabilities.reshape(*key.shape[:3], served * columns, columns), value, value.dtype)
+    return mixed.reshape(grouped.shape).swapaxes(2, 3).reshape(query.shape)
 
-  return attend(query, key, value)
+  if not halved:
+    return attend(1, draw_dropout(), query, key, value, segment)
+  first = attend(1, draw_dropout(), *(x[:whole] for x in (query, key, value, segment)))
+  return jnp.concatenate([first, attend(2, draw_dropout(), *(x[whole:] for x in (query, key, value, segment)))])

@@ -46,7 +46,7 @@ class Bert(nn.Module):
     hidden = Dropout(self.dropout, deterministic)(hidden)
     for index in range(self.sizes.layers):
       layer = Layer(self.sizes, self.dropout, self.dtype, name=f"layer_{index}")
-      hidden = layer(hidden, jnp.asarray(tokens.segment), deterministic)
+      hidden = layer(hidden, tokens, deterministic)
     return hidden
 
 
@@ -77,9 +77,10 @@ class Layer(nn.Module):
 
   @nn.compact
   def __call__(
-    self, hidden: jax.Array, segment: jax.Array, deterministic: bool, bias: jax.Array | None = None
+    self, hidden: jax.Array, tokens: Tokens, deterministic: bool, bias: jax.Array | None = None
   ) -> jax.Array:
     sizes = self.sizes
+    segment = jnp.asarray(tokens.segment)
     rows, length = segment.shape
     drop = Dropout(self.dropout, deterministic)
 
@@ -87,7 +88,8 @@ class Layer(nn.Module):
       flat = Dense(sizes.width, name=name)(hidden)
       return flat.reshape(rows, length, sizes.heads, -1).transpose(0, 2, 1, 3)
 
-    mixed = attention(heads("query"), heads("key"), heads("value"), segment, drop.drawn(), bias=bias)
+    query, key, value = heads("query"), heads("key"), heads("value")
+    mixed = attention(query, key, value, segment, drop.drawn, halved=tokens.halved, bias=bias)
     mixed = Dense(sizes.width, name="attention_output")(mixed.transpose(0, 2, 1, 3).reshape(rows * length, -1))
     hidden = layer_norm(sizes.epsilon, self.dtype, "attention_norm")(hidden + drop(mixed))
 

@@ -84,7 +84,7 @@ class _Layer(nn.Module):
     turns = rope.frequencies(query.shape[-1], sizes.thetas[self.index])
     position, segment = jnp.asarray(tokens.position), jnp.asarray(tokens.segment)
     query, key = rope.rotate(query, position, turns), rope.rotate(key, position, turns)
-    mixed = attention(query, key, value, segment, drop.drawn(), window=sizes.windows[self.index])
+    mixed = attention(query, key, value, segment, drop.drawn, halved=tokens.halved, window=sizes.windows[self.index])
     mixed = mixed.transpose(0, 2, 1, 3).reshape(rows * length, -1)
     hidden += drop(Dense(sizes.width, sizes.attention_bias, out, name="attention_output")(mixed))
 

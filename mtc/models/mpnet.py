@@ -35,11 +35,11 @@ class MPNet(nn.Module):
 
   @nn.compact
   def __call__(self, tokens: Tokens, deterministic: bool) -> jax.Array:
-    sizes, segment = self.sizes, jnp.asarray(tokens.segment)
+    sizes = self.sizes
     hidden, bias = _Embeddings(sizes, self.dtype, name="embeddings")(tokens)
     hidden = Dropout(self.dropout, deterministic)(hidden)
     for index in range(sizes.layers):
-      hidden = bert.Layer(sizes, self.dropout, self.dtype, name=f"layer_{index}")(hidden, segment, deterministic, bias)
+      hidden = bert.Layer(sizes, self.dropout, self.dtype, name=f"layer_{index}")(hidden, tokens, deterministic, bias)
     return hidden
 
 

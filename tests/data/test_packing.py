@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from mtc.data.packing import Packer, best_fit, deal, make_plan
+from mtc.data.packing import Packer, best_fit, deal, make_plan, pack
 from mtc.data.prepared import Prepared
 from mtc.data.sampling import Draw, Mixing, Sampler
 from mtc.types import Batch, Step
@@ -104,6 +104,28 @@ def test_best_fit_by_hand():
   # Of two rows with room 3 and 2, a text of 2 goes to the fuller; with one slot each has its own row.
   assert best_fit(np.array([5, 6, 2]), length=8, slots=2)[0].tolist() == [1, 0, 0]
   assert sorted(best_fit(np.array([5, 6, 2]), length=8, slots=1)[0].tolist()) == [0, 1, 2]
+
+
+def test_best_fit_in_halves_by_hand():
+  """6 is over half of 8, and 2 fits behind it; 3 and 1 share a half, 4 has the other."""
+  row, column, segment = best_fit(np.array([3, 6, 2, 4, 1]), length=8, slots=4, halves=True)
+  assert (row.tolist(), column.tolist(), segment.tolist()) == ([1, 0, 0, 1, 1], [4, 0, 6, 0, 7], [3, 1, 2, 1, 4])
+
+
+@given(st.lists(st.integers(1, 16), max_size=60), st.integers(2, 6))
+def test_best_fit_in_halves_has_no_text_across_the_middle_but_in_the_first_rows(lengths, slots):
+  lengths = np.array(lengths, int)
+  row, column, segment = best_fit(lengths, 16, slots, halves=True)
+  wide = np.count_nonzero(lengths > 8)
+  assert set(range(wide)) <= set(row.tolist()) == set(range(max(row, default=-1) + 1))
+  assert sorted(row[lengths > 8].tolist()) == list(range(wide))
+  assert ((row < wide) | (column + lengths <= 8) | (column >= 8)).all()
+  taken = np.zeros((len(lengths), 16), int)
+  for r, c, n in zip(row, column, lengths):
+    taken[r, c : c + n] += 1
+  assert taken.max(initial=0) <= 1
+  assert len(set(zip(row, segment))) == len(lengths)
+  assert ((segment >= 1) & (segment <= slots)).all()
 
 
 @given(st.lists(st.integers(1, 16), max_size=60), st.integers(1, 5))
@@ -267,6 +289,54 @@ def test_a_step_over_the_usual_shape_takes_the_next():
   rows = Counter(packer.step(number).tokens.ids.shape[1] for number in range(100))
   assert set(rows) == set(plan.rows[:2])
   assert rows[plan.rows[0]] == 90  # the long example comes once in ten steps
+
+
+def halved_packer(long, chunks=1):
+  """Steps of 200 pairs of short texts, and a share of texts of 40 tokens; rows of 64."""
+  lengths = np.where(np.arange(2000) < 2000 * long, 40, 3 + np.arange(2000) % 3)
+  data = task(0, lengths, 1000)
+  return Packer({"a": data}, Sampler({"a": data}, {"a": 200}, 0), 1, chunks=chunks, length=64), data
+
+
+def test_short_texts_keep_to_half_a_row_and_long_ones_have_rows_of_their_own():
+  packer, data = halved_packer(long=0.005)
+  [plan] = packer.plans.values()
+  assert 0 < plan.wide <= plan.rows[0] // 2
+  for number in range(50):
+    tokens = packer.step(number).tokens
+    rows = tokens.ids.shape[1]
+    assert tokens.halved == plan.halved(rows) == (rows - plan.wide if rows < plan.rows[-1] else 0)
+    if tokens.halved:
+      left, right = np.split(tokens.segment[0, -tokens.halved :], 2, axis=1)
+      left, right = (half.max(1) for half in (left, np.where(right > 0, right, plan.slots + 1) * -1))
+      assert (left < -right).all()  # no segment of the left half is in the right one
+  assert [step.tokens.halved for step in packer.shapes()] == [plan.halved(rows) for rows in plan.rows]
+
+
+@pytest.mark.parametrize(("long", "chunks"), [(0.5, 1), (0.005, 2)])
+def test_rows_are_not_halved_where_long_texts_are_many_or_rows_come_in_chunks(long, chunks):
+  packer, _ = halved_packer(long, chunks)
+  [plan] = packer.plans.values()
+  assert plan.wide == 0 and packer.step(0).tokens.halved == 0
+
+
+def test_rows_are_not_halved_where_that_would_take_more_of_them():
+  """Three texts of 20 fill a row of 64, but a half holds one only."""
+  data = task(0, np.array([20] * 398 + [64, 64]), 200)
+  [plan] = Packer({"a": data}, Sampler({"a": data}, {"a": 20}, 0), 1, length=64).plans.values()
+  assert plan.wide == 0
+
+
+def test_a_step_with_more_long_texts_than_rows_for_them_takes_the_last_shape():
+  packer, data = halved_packer(long=0.005)
+  [plan] = packer.plans.values()
+  lengths = np.diff(data.offsets)
+  long = np.flatnonzero(lengths > 32)
+  for count in (plan.wide, plan.wide + 1):
+    anchor = np.concatenate([np.resize(long, count), np.full(150 - count, 1999)]).astype(np.int32)
+    draw = Draw(anchor, np.full_like(anchor, 1999), None, np.zeros((150, 1), np.int32), None, None)
+    tokens = pack({"a": draw}, {"a": data}, {"a": lengths}, plan, 1, range(1)).tokens
+    assert (tokens.halved > 0) == (count == plan.wide)
 
 
 def test_a_row_that_is_too_short_is_an_error():
