@@ -152,8 +152,9 @@ class Embedder:
 
     def encode(size: int, end: int) -> np.ndarray:
       chosen = slice((end - devices * size) * length, end * length)
-      grid = {name: values[chosen].reshape(devices, size, length) for name, values in tokens.items()}
-      return np.asarray(function(params, Tokens(**grid, slots=slots))).reshape(devices * size * slots, -1)
+      ids, segment, position = (values[chosen].reshape(devices, size, length) for values in tokens.values())
+      grid = Tokens(ids=ids, segment=segment, position=position, slots=slots)
+      return np.asarray(function(params, grid)).reshape(devices * size * slots, -1)
 
     vectors = [encode(rows[0], ends[0])]  # alone, or two threads would compile the same
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
