@@ -152,7 +152,7 @@ def _need(batch: Step, program: Any) -> Need:
 
 
 def _key(batch: Step) -> tuple:
-  return batch.tokens.ids.shape, tuple(batch.tasks)
+  return batch.tokens.ids.shape, batch.tokens.slots, batch.tokens.halved, tuple(batch.tasks)
 
 
 def _shape(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -135,24 +135,25 @@ def test_devices_and_chunks_give_the_gradients_of_one(encoder, tasks, prepared, 
 
 
 def test_halved_rows_give_the_gradients_of_whole_ones(encoder, tasks, prepared, one_device, monkeypatch):
-  """The texts of these tasks fill rows too differently for halves to be chosen: here they are made to be."""
+  """Too few rows for halves to be chosen: here they are made to be, with texts in both halves and long ones."""
   expected, expected_gradients = one_device
-  halved = []
+  found = []
   make_plan, pack = data.packing.make_plan, data.packing.pack
 
-  def with_halves(*arguments):
-    plan = make_plan(*arguments)
-    return plan._replace(rows=(*(2 * rows for rows in plan.rows), 1000), wide=plan.rows[0])
+  def with_halves(steps, lengths, devices, chunks, length):
+    plan = make_plan(steps, lengths, devices, chunks, 24)
+    return plan._replace(rows=(*(2 * rows for rows in plan.rows), 1000), wide=plan.rows[0] // 2)
 
   def noticed(*arguments):
     step = pack(*arguments)
-    halved.append(step.tokens.halved)
+    halves = np.split(step.tokens.segment[:, -step.tokens.halved :], 2, axis=2)
+    found.extend([step.tokens.halved, *(np.count_nonzero(half) for half in halves)])
     return step
 
   monkeypatch.setattr(data.packing, "make_plan", with_halves)
   monkeypatch.setattr(data.packing, "pack", noticed)
   metrics, gradients = _gradients(encoder, tasks, prepared, devices=2)
-  assert min(halved) > 0
+  assert min(found) > 0
   for name, value in metrics.items():
     np.testing.assert_allclose(value, expected[name], rtol=1e-5, err_msg=name)
   assert _difference(gradients, expected_gradients) < 1e-5

@@ -11,6 +11,7 @@ from mtc.data.sampling import Draw, Sampler
 from mtc.types import Batch, Step, Tokens
 
 SIMULATED = 256  # steps whose shapes are tried when a run starts
+_GROWTH = 1.02  # of the rows, at most, for halving them: it gains 5 % where attention is as small a part as in MiniLM
 
 
 class Plan(NamedTuple):
@@ -20,7 +21,7 @@ class Plan(NamedTuple):
   slots: int  # texts that a row can hold
   rows: tuple[int, ...]  # increasing, at most three: usual, roomy, and one for any step that can be drawn
   chunk: int  # rows that a device encodes at a time: all of the roomy shape, or one GradCache chunk of it
-  wide: int = 0  # so many first rows may have texts across their middle, the others have none; 0 = all may
+  wide: int = 0  # in all shapes but the last, only so many first rows have texts across their middle; 0 = all may
 
   def halved(self, rows: int) -> int:
     """How many of `rows` rows have no text across their middle; the last shape holds whatever is drawn."""
@@ -92,6 +93,9 @@ def make_plan(
 ) -> Plan:
   """Chooses the shapes for steps like these.
 
+  Rows are halved where few texts are longer than half a row, and where that takes no more rows to speak of: attention
+  is a small part of a step, and a row costs all of it. Rows that come in chunks are not.
+
   Args:
     steps: what some steps draw; all of the same tasks.
     lengths: i64[texts] of each task, in tokens.
@@ -115,20 +119,24 @@ def make_plan(
   mean = sum(map(len, crowds)) * length / max(1, sum(int(n.sum()) for n in crowds))
   slots = min(texts, 2 * int(np.ceil(mean)))
 
-  def choose(halves: bool) -> tuple[int, int]:
+  def choose(halves: bool) -> tuple[int, int, float]:
     used = [best_fit(n, length, slots, halves)[0].max(initial=0) + 1 for n in crowds]
-    need = np.array(used).reshape(len(steps), devices).max(1)
-    return _choose(-(-need // chunks), -(-texts // chunks))
+    need = -(-np.array(used).reshape(len(steps), devices).max(1) // chunks)
+    usual, roomy = _choose(need, -(-texts // chunks))
+    return usual, roomy, float(np.where(need <= usual, usual, roomy).mean())
 
-  usual, roomy = choose(False)
+  usual, roomy, mean_rows = choose(False)
   wide = 0
   if chunks == 1 and slots > 1 and length % 2 == 0:
-    largest = max((int(np.count_nonzero(2 * n > length)) for n in crowds), default=0)
-    # Room for steps that no simulation saw: as of a count of rare events, three standard deviations more.
-    room = max(1, largest + math.ceil(3 * math.sqrt(largest)))
-    halved = choose(True)
-    if 2 * room <= halved[0] and halved[0] <= 1.05 * usual:
-      (usual, roomy), wide = halved, room
+    long = np.array([np.count_nonzero(2 * n > length) for n in crowds])
+    together = max(_width(draw) for draws in steps for draw in draws.values())  # texts of an example
+    # Room for steps that no simulation saw, for what does not find it takes the last shape: six standard deviations
+    # over the mean, and at least one example.
+    room = max(together, int(long.max(initial=0)), math.ceil(long.mean() + 6 * long.std()))
+    if 2 * room <= usual:
+      halved = choose(True)
+      if 2 * room <= halved[0] and halved[2] <= _GROWTH * mean_rows:
+        (usual, roomy, _), wide = halved, room
   chunk = roomy
   worst = -(-texts // chunk) * chunk
   return Plan(length, slots, tuple(sorted({usual * chunks, roomy * chunks, max(roomy * chunks, worst)})), chunk, wide)
@@ -240,7 +248,7 @@ def best_fit(
     length: tokens of a row.
     slots: the most texts of a row.
     halves: the first rows are those of the texts that are longer than half a row, and of what else fits there; in all
-      other rows no text is across the middle. Slots must be two or more.
+      other rows no text is across the middle. Needs an even length, and two slots or more.
 
   Returns:
     The row, the first column and the segment (1, 2, ... within the row) of each text, i64[texts] each.

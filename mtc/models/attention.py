@@ -33,12 +33,14 @@ def attention(
       products.
     key, value: the same, or with fewer heads: each then serves `heads / key heads` neighbouring heads of the query.
     segment: i32[rows, length].
-    draw_dropout: makes a function for attention probabilities, of any shape.
+    draw_dropout: makes a pure function for attention probabilities, of any shape; called once, or twice where rows are
+      halved.
     halved: so many of the last rows have no text across their middle. Their tokens are compared with those of the same
       half only, which is half the work.
     causal: whether a token attends to itself and those before it only.
     window: the greatest distance at which a token attends to another, on either side; 0 = no limit.
-    bias: f32[heads, length, length], added to the logits; the same wherever the distance of two columns is.
+    bias: f32[heads, length, length], added to the logits; equal for columns of equal distance: what the first half has,
+      the second has too.
     scale: of the logits; None = depth ** -0.5.
 
   Returns:
@@ -49,8 +51,6 @@ def attention(
 
   whole, (length, depth) = query.shape[0] - halved, query.shape[2:]
 
-  # The gradient computes the probabilities again: kept, they are most of what a step holds in memory.
-  @functools.partial(jax.checkpoint, static_argnums=(0, 1))
   def attend(
     parts: int,
     dropout: Callable[[jax.Array], jax.Array],
@@ -82,7 +82,12 @@ def attention(
     mixed = product(probabilities.reshape(*key.shape[:3], served * columns, columns), value, value.dtype)
     return mixed.reshape(grouped.shape).swapaxes(2, 3).reshape(query.shape)
 
+  def in_parts(parts: int, *states: jax.Array) -> jax.Array:
+    # The gradient computes the probabilities again: kept, they are most of what a step holds in memory. (Not static
+    # arguments of jax.checkpoint: it would keep the dropout's key for ever.)
+    return jax.checkpoint(functools.partial(attend, parts, draw_dropout()))(*states)
+
+  states = query, key, value, segment
   if not halved:
-    return attend(1, draw_dropout(), query, key, value, segment)
-  first = attend(1, draw_dropout(), *(x[:whole] for x in (query, key, value, segment)))
-  return jnp.concatenate([first, attend(2, draw_dropout(), *(x[whole:] for x in (query, key, value, segment)))])
+    return in_parts(1, *states)
+  return jnp.concatenate([in_parts(1, *(x[:whole] for x in states)), in_parts(2, *(x[whole:] for x in states))])

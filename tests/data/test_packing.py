@@ -276,7 +276,7 @@ def test_the_last_shape_holds_any_step(seed, devices):
     dealt = deal(draw(low, high), {"a": lengths}, devices)["a"]
     each = dealt.shape[1] * 2
     long = rng.integers(low, high, each)
-    assert best_fit(lengths[long], plan.length, plan.slots)[0].max() < plan.rows[-1]
+    assert best_fit(lengths[long], plan.length, plan.slots, plan.wide > 0)[0].max() < plan.rows[-1]
 
 
 def test_a_step_over_the_usual_shape_takes_the_next():
@@ -291,29 +291,47 @@ def test_a_step_over_the_usual_shape_takes_the_next():
   assert rows[plan.rows[0]] == 90  # the long example comes once in ten steps
 
 
-def halved_packer(long, chunks=1):
-  """Steps of 200 pairs of short texts, and a share of texts of 40 tokens; rows of 64."""
-  lengths = np.where(np.arange(2000) < 2000 * long, 40, 3 + np.arange(2000) % 3)
+def halved_packer(long, chunks=1, devices=1, local=None):
+  """Steps of 500 pairs of short texts, and a share of texts of 40 tokens; rows of 64."""
+  lengths = np.where(np.arange(2000) < 2000 * long, 40, 2 + 2 * (np.arange(2000) % 2))
   data = task(0, lengths, 1000)
-  return Packer({"a": data}, Sampler({"a": data}, {"a": 200}, 0), 1, chunks=chunks, length=64), data
+  sampler = Sampler({"a": data}, {"a": 500}, 0)
+  return Packer({"a": data}, sampler, devices, local, chunks, length=64), data
 
 
 def test_short_texts_keep_to_half_a_row_and_long_ones_have_rows_of_their_own():
-  packer, data = halved_packer(long=0.005)
+  packer, _ = halved_packer(long=0.002)
   [plan] = packer.plans.values()
   assert 0 < plan.wide <= plan.rows[0] // 2
   for number in range(50):
     tokens = packer.step(number).tokens
-    rows = tokens.ids.shape[1]
-    assert tokens.halved == plan.halved(rows) == (rows - plan.wide if rows < plan.rows[-1] else 0)
-    if tokens.halved:
-      left, right = np.split(tokens.segment[0, -tokens.halved :], 2, axis=1)
-      left, right = (half.max(1) for half in (left, np.where(right > 0, right, plan.slots + 1) * -1))
-      assert (left < -right).all()  # no segment of the left half is in the right one
-  assert [step.tokens.halved for step in packer.shapes()] == [plan.halved(rows) for rows in plan.rows]
+    assert tokens.ids.shape[1] - tokens.halved == plan.wide
+    for row in tokens.segment[0, -tokens.halved :]:
+      left, right = (set(half.tolist()) - {0} for half in np.split(row, 2))
+      assert not left & right
+  *usual, last = packer.shapes()
+  assert all(step.tokens.halved == step.tokens.ids.shape[1] - plan.wide for step in usual) and last.tokens.halved == 0
 
 
-@pytest.mark.parametrize(("long", "chunks"), [(0.5, 1), (0.005, 2)])
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_step_in_halves_is_what_was_drawn(devices):
+  packer, data = halved_packer(long=0.002, devices=devices)
+  draw = Sampler({"a": data}, {"a": 500}, 0).sample(3)["a"]
+  step = packer.step(3)
+  assert step.tokens.halved and np.count_nonzero(step.tokens.segment[:, -step.tokens.halved :, 32:])
+  assert Counter(examples(step, "a", devices)) == Counter(drawn(draw, data))
+
+
+def test_two_hosts_halve_the_same_rows():
+  whole, first, second = (halved_packer(0.002, devices=2, local=local)[0] for local in (None, range(1), range(1, 2)))
+  assert whole.plans == first.plans == second.plans
+  for number in range(3):
+    parts = first.step(number), second.step(number)
+    assert {part.tokens.halved for part in parts} == {whole.step(number).tokens.halved} != {0}
+    jax.tree.map(np.testing.assert_array_equal, whole.step(number), jax.tree.map(lambda *x: np.concatenate(x), *parts))
+
+
+@pytest.mark.parametrize(("long", "chunks"), [(0.5, 1), (0.002, 2)])
 def test_rows_are_not_halved_where_long_texts_are_many_or_rows_come_in_chunks(long, chunks):
   packer, _ = halved_packer(long, chunks)
   [plan] = packer.plans.values()
@@ -328,7 +346,7 @@ def test_rows_are_not_halved_where_that_would_take_more_of_them():
 
 
 def test_a_step_with_more_long_texts_than_rows_for_them_takes_the_last_shape():
-  packer, data = halved_packer(long=0.005)
+  packer, data = halved_packer(long=0.002)
   [plan] = packer.plans.values()
   lengths = np.diff(data.offsets)
   long = np.flatnonzero(lengths > 32)

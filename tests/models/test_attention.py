@@ -117,3 +117,14 @@ def test_the_dropout_of_whole_and_halved_rows_is_drawn_twice():
   segment = jnp.array([[1] * 8, [1, 1, 1, 1, 2, 2, 2, 2]])
   attention(query, key, value, segment, lambda: drawn.append(1) or (lambda p: p), halved=1)
   assert len(drawn) == 2
+
+
+def test_tracing_keeps_nothing():
+  query, key, value = (jnp.ones((2, HEADS, 8, DEPTH)) for _ in range(3))
+
+  def total(query, rate):
+    drop = lambda: lambda probabilities: probabilities * rate  # a tracer, as the key of dropout is
+    return jnp.sum(attention(query, key, value, jnp.asarray(SEGMENT), drop, halved=1))
+
+  with jax.checking_leaks():
+    jax.jit(jax.grad(total))(query, jnp.float32(2))
