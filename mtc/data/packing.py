@@ -128,7 +128,7 @@ def make_plan(
   usual, roomy, mean_rows = choose(False)
   wide = 0
   if chunks == 1 and slots > 1 and length % 2 == 0:
-    long = np.array([np.count_nonzero(2 * n > length) for n in crowds])
+    long = np.array([_over_half(n, length) for n in crowds])
     together = max(_width(draw) for draws in steps for draw in draws.values())  # texts of an example
     # Room for steps that no simulation saw, for what does not find it takes the last shape: six standard deviations
     # over the mean, and at least one example.
@@ -170,7 +170,7 @@ def pack(
   sizes = [size[there] for size, there in zip(crowd.size, present, strict=True)]
   placed = [best_fit(size, plan.length, plan.slots, halves=plan.wide > 0) for size in sizes]
   need = max(int(row.max(initial=0)) + 1 for row, _, _ in placed)
-  wide = max(np.count_nonzero(2 * size > plan.length) for size in sizes)
+  wide = max(_over_half(size, plan.length) for size in sizes)
   rows = next(n for n in plan.rows if n >= need and n - plan.halved(n) >= wide)
 
   local = slice(local_devices.start, local_devices.stop)
@@ -257,7 +257,7 @@ def best_fit(
   free: list[list[int]] = [[] for _ in range(length + 1)]  # rows by the room left in them
   rooms = 0  # bit r is set when free[r] is not empty: the fullest row that fits is one bit operation away
   half = length // 2
-  wide = np.count_nonzero(lengths > half) if halves else len(lengths)  # from this row on, a row is half a row
+  wide = _over_half(lengths, length) if halves else len(lengths)  # from this row on, a row is half a row
   rows, columns, segments, count = [], [], [], []
   for n in lengths[order].tolist():
     fits = rooms >> n
@@ -270,11 +270,12 @@ def best_fit(
       row = len(count)
       room = length if row < wide else half
       count.append(0)
+    whole, most = (length, slots) if row < wide else (half, slots // 2)
     count[row] += 1
     rows.append(row)
-    columns.append((length if row < wide else half) - room)
+    columns.append(whole - room)
     segments.append(count[row])
-    if count[row] < (slots if row < wide else slots // 2):
+    if count[row] < most:
       free[room - n].append(row)
       rooms |= 1 << (room - n)
   row, column, segment = result = np.empty((3, len(order)), np.int64)
@@ -282,6 +283,11 @@ def best_fit(
   number = row - wide  # of the half; two of them are a row
   second = (number >= 0) & (number % 2 == 1)
   return np.where(number < 0, row, wide + number // 2), column + second * half, segment + second * (slots // 2)
+
+
+def _over_half(lengths: np.ndarray, length: int) -> int:
+  """How many texts are longer than half a row: so many rows they take, for no two of them fit into one."""
+  return int(np.count_nonzero(2 * lengths > length))
 
 
 class _Crowd(NamedTuple):
