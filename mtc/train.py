@@ -167,10 +167,14 @@ def start(
       without=leaks[name].leaking if experiment.on_leak == "drop" else (),
     )
   if experiment.model.rarity:
-    tokens = [np.bincount(p.tokens, minlength=model.tokenizer.get_vocab_size()) for p in prepared.values()]
+    # A task counts by its batch, not by how many texts it has.
+    rows = model.tokenizer.get_vocab_size()
+    shares = [
+      experiment.tasks[name].batch_size * np.bincount(p.tokens, minlength=rows) / len(p.tokens)
+      for name, p in prepared.items()
+    ]
     key = jax.random.key(experiment.seed)
-    weighed = models.weigh_words(model.params, np.sum(tokens, axis=0), experiment.model.rarity, key)
-    model = replace(model, params=weighed)
+    model = replace(model, params=models.weigh_words(model.params, sum(shares), experiment.model.rarity, key))
   return model, prepared
 
 

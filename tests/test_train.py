@@ -319,3 +319,17 @@ def test_the_chunks_that_are_named_do_help(experiment, tmp_path, monkeypatch):
 
 def needs(experiment: Experiment, workdir: Path) -> list[fit.Need]:
   return train.prepare(experiment, workdir).train_step.needs
+
+
+def test_words_by_rarity_are_counted_by_the_batches_of_the_tasks(experiment, tmp_path):
+  """A task of many texts says no more of what a step sees than one of few with the same batch."""
+  experiment.model.rarity = 0.01
+  model, prepared = train.start(experiment, tmp_path, {})
+  frequency = {
+    name: np.bincount(task.tokens, minlength=model.tokenizer.get_vocab_size()) / len(task.tokens)
+    for name, task in prepared.items()
+  }
+  share = (12 * frequency["interest"] + 10 * frequency["search_tweets"]) / 22
+  table = np.asarray(model.params["backbone"]["embeddings"]["word"]["embedding"])
+  common = (table[:, 0] - table[:, 1]) / np.sqrt(2) / np.linalg.norm(table, axis=1)
+  np.testing.assert_allclose(common, np.sqrt(1 - (0.01 / (0.01 + share)) ** 2), atol=2e-4)

@@ -14,51 +14,54 @@ def weigh_words(params: PyTree, counts: np.ndarray, constant: float, key: jax.Ar
 
   An encoder ends in a norm, so that every token weighs alike in the mean of a text, and "the" as much as a name. Here
   word w with the share p(w) of all tokens starts as `sqrt(1 - a^2) u + a r(w)` with `a = constant / (constant + p(w))`,
-  where u is one direction for all and r(w) a random one at right angles to it. The projection starts as a part of a
-  rotation that removes u. The layers start by adding nothing, for at random they would add one vector to all texts that
-  no projection removes. What is left of a text is the sum of its words by their rarity: random indexing with the
-  weights of SIF.
+  where u is one direction for all, in the first two dimensions, and r(w) a random one in the others. The scale of the
+  last norm starts at 0 in these two, so that u leaves no trace. The layers start by adding nothing, for at random they
+  would add one vector to all texts. What is left of a text is the sum of its words by their rarity: random indexing
+  with the weights of SIF.
 
   Args:
-    params: of `Encoder.init` of an architecture that starts from a seed, with the projection if there is one; without,
-      u remains.
-    counts: i64[vocabulary], how often each token is in the texts.
+    params: of `Encoder.init` of an architecture that starts from a seed; a projection stays as it is.
+    counts: f64[vocabulary], how often each token is in the texts, in any unit.
     constant: a share of all tokens, 1e-3 for example: words of this share get half the weight.
     key: of the random directions.
 
   Reference: smooth inverse frequency, with removal of the common direction: Arora et al., "A Simple but Tough-to-Beat
     Baseline for Sentence Embeddings", ICLR 2017, algorithm 1.
   """
-  words = params["backbone"]["embeddings"]["word"]["embedding"]
-  word_key, common_key, turn_key = jax.random.split(key, 3)
-  # The norm takes the mean of each vector away: no direction may be lost to it.
-  common = _unit(_centred(jax.random.normal(common_key, (1, words.shape[1]))))
-  own = _centred(jax.random.normal(word_key, words.shape))
-  own = _unit(own - (own @ common.T) * common)
-  weight = jnp.asarray(constant / (constant + counts / max(counts.sum(), 1)), jnp.float32)[:, None]
-  scale = 0.02 * np.sqrt(words.shape[1])  # the usual length of an embedding at the start
-  table = scale * (jnp.sqrt(1 - weight**2) * common + weight * own)
   backbone = params["backbone"]
+  words = backbone["embeddings"]["word"]["embedding"]
+  rows, width = words.shape
+  # The norms take the mean of each vector away: no direction may be lost to it.
+  common = jnp.zeros((1, width)).at[0, :2].set(jnp.array([1, -1]) / np.sqrt(2))
+  own = jax.random.normal(key, (rows, width - 2))
+  own = own - own.mean(1, keepdims=True)
+  own = jnp.pad(own / jnp.linalg.norm(own, axis=1, keepdims=True), ((0, 0), (2, 0)))
+  weight = jnp.asarray(constant / (constant + counts / (counts.sum() or 1)), jnp.float32)[:, None]
+  scale = 0.02 * np.sqrt(width)  # the usual length of an embedding at the start
+  table = scale * (jnp.sqrt(1 - weight**2) * common + weight * own)
   embeddings = backbone["embeddings"] | {"word": {"embedding": table}}
-  silent = jax.tree_util.tree_map_with_path(_silenced, dict(backbone) | {"embeddings": embeddings})
-  new = dict(params) | {"backbone": silent}
-  if "projection" in params:
-    kernel = params["projection"]["kernel"]
-    size = max(kernel.shape)
-    turn = jnp.linalg.qr(jax.random.normal(turn_key, (size, size)))[0][: kernel.shape[0], : kernel.shape[1]]
-    new["projection"] = dict(params["projection"]) | {"kernel": turn - common.T @ (common @ turn)}
-  return new
+  last = _last_norm(backbone)
+  return dict(params) | {
+    "backbone": jax.tree_util.tree_map_with_path(
+      lambda path, leaf: _started(_names(path), leaf, last), dict(backbone) | {"embeddings": embeddings}
+    )
+  }
 
 
-def _silenced(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
-  """Zeros where a layer writes to what it passes on; what it reads keeps its random values, so that it can learn."""
-  writes = any(getattr(key, "key", None) in ("attention_output", "mlp_output") for key in path)
-  return jnp.zeros_like(leaf) if writes else leaf
+def _last_norm(backbone: PyTree) -> tuple[str, ...]:
+  """The path of the norm whose output the encoder gives."""
+  if "final_norm" in backbone:
+    return ("final_norm",)
+  layers = sum(name.startswith("layer_") for name in backbone)
+  return (f"layer_{layers - 1}", "mlp_norm")
 
 
-def _centred(vectors: jax.Array) -> jax.Array:
-  return vectors - vectors.mean(1, keepdims=True)
+def _started(path: tuple[str, ...], leaf: jax.Array, last: tuple[str, ...]) -> jax.Array:
+  if path == (*last, "scale"):
+    return jnp.asarray(leaf).at[:2].set(0)
+  # Zeros where a layer writes to what it passes on; what it reads keeps its random values, so that it can learn.
+  return jnp.zeros_like(leaf) if {"attention_output", "mlp_output"} & set(path) else leaf
 
 
-def _unit(vectors: jax.Array) -> jax.Array:
-  return vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True)
+def _names(path: tuple[Any, ...]) -> tuple[str, ...]:
+  return tuple(getattr(key, "key", "") for key in path)

@@ -7,6 +7,7 @@ import pytest
 from mtc.models import ModelSpec, build, scratch_config, weigh_words
 from mtc.types import Tokens
 
+CHANGED = ("_output", "final_norm")
 COUNTS = np.array([0, 5000, 900, 90, 9, 1, 1000, 3000], np.int64)
 
 
@@ -27,24 +28,35 @@ def test_a_frequent_word_points_where_all_do_and_a_rare_one_does_not():
   np.testing.assert_allclose(table.mean(1), 0, atol=1e-7)  # the norm that follows takes the mean away
   unit = table / np.linalg.norm(table, axis=1, keepdims=True)
   weight = 0.05 / (0.05 + COUNTS / COUNTS.sum())
-  # Any two words share the common direction, each by its own part in it, and 1 of 7 directions by chance.
-  common = np.sqrt(1 - weight**2)
-  expected = common[1] * common[7]
-  assert unit[1] @ unit[7] == pytest.approx(expected, abs=weight[1] * weight[7])
+  common = np.array([1, -1, *[0] * 30]) / np.sqrt(2)
+  np.testing.assert_allclose(unit @ common, np.sqrt(1 - weight**2), atol=1e-6)
   assert abs(unit[0] @ unit[5]) < 0.6  # both are rare: all but at right angles
   order = np.argsort(-(unit @ unit[1]))
   assert order[:2].tolist() == [1, 7]  # the nearest to the most frequent is the next
 
 
-@pytest.mark.parametrize("dim", [32, 5, 40])
-def test_the_projection_removes_the_common_direction(dim):
-  _, _, weighed = made(dim, constant=1e-9)  # every word that occurs is all common
-  table = np.asarray(weighed["backbone"]["embeddings"]["word"]["embedding"])
-  kernel = np.asarray(weighed["projection"]["kernel"])
-  assert kernel.shape == (32, dim)
-  assert np.abs(table[1:] @ kernel).max() < 1e-5 < np.abs(table[0] @ kernel).max()
-  # At right angles to it nothing is stretched: a part of a rotation.
-  assert np.linalg.svd(kernel, compute_uv=False).max() <= 1 + 1e-5
+@pytest.mark.parametrize("architecture", ["modernbert", "bert"])
+def test_what_comes_out_is_each_word_by_its_rarity(architecture):
+  """The common direction leaves no trace: a token's vector is as long as its word is rare."""
+  encoder, _, weighed = made(dim=0, architecture=architecture)
+  if architecture == "bert":  # places and types would be added to each word
+    embeddings = weighed["backbone"]["embeddings"]
+    added = {name: jax.tree.map(np.zeros_like, embeddings[name]) for name in ("position", "type")}
+    weighed["backbone"] = weighed["backbone"] | {"embeddings": embeddings | added}
+  ids = np.arange(8, dtype=np.int32)[None]
+  tokens = Tokens(ids=ids, segment=np.ones_like(ids), position=ids, slots=1)
+  hidden = np.asarray(encoder.apply(weighed, tokens, None))
+  weight = 0.05 / (0.05 + COUNTS / COUNTS.sum())
+  np.testing.assert_allclose(np.linalg.norm(hidden, axis=1), np.sqrt(32) * weight, rtol=1e-3)
+  np.testing.assert_array_equal(hidden[:, :2], 0)
+
+
+def test_it_is_the_norm_of_the_last_layer_that_forgets_the_common_direction():
+  spec = ModelSpec(architecture="bert", layers=3, width=32, heads=2, mlp_width=32, vocab_size=8, dtype="float32")
+  params = build(scratch_config(spec, 0), spec).init(jax.random.key(1))
+  backbone = weigh_words(params, COUNTS, 0.05, jax.random.key(0))["backbone"]
+  scales = [float(backbone[f"layer_{index}"]["mlp_norm"]["scale"].sum()) for index in range(3)]
+  assert scales == [32, 32, 30]
 
 
 @pytest.mark.parametrize("architecture", ["modernbert", "bert"])
@@ -59,8 +71,8 @@ def test_the_layers_start_by_adding_nothing_and_can_learn(architecture):
   if architecture == "bert":
     rows = rows + np.asarray(embeddings["position"]["embedding"])[:3] + np.asarray(embeddings["type"]["embedding"])[0]
   rows = rows - rows.mean(1, keepdims=True)
-  np.testing.assert_allclose(hidden, rows / rows.std(1, keepdims=True), rtol=1e-3, atol=2e-4)
-  grads = jax.grad(lambda params: (encoder.apply(params, tokens, None)[0, :5] ** 2).sum())(weighed)["backbone"]
+  np.testing.assert_allclose(hidden[:, 2:], (rows / rows.std(1, keepdims=True))[:, 2:], rtol=1e-3, atol=2e-4)
+  grads = jax.grad(lambda params: (encoder.apply(params, tokens, None)[0, 2:7] ** 2).sum())(weighed)["backbone"]
   layer = grads["layer_0"]
   for name in ("attention_output", "mlp_output"):
     assert np.abs(layer[name]["kernel"]).max() > 1e-6
@@ -72,10 +84,12 @@ def test_the_rest_stays_and_nothing_is_changed_in_place():
   assert before.pop("embeddings")["word"]["embedding"].shape == after["embeddings"]["word"]["embedding"].shape
   assert after.pop("embeddings").keys() == params["backbone"]["embeddings"].keys()
   same = jax.tree_util.tree_map_with_path(
-    lambda path, a, b: bool((a == b).all()) != ("_output" in jax.tree_util.keystr(path)), before, after
+    lambda path, a, b: bool((a == b).all()) != any(part in jax.tree_util.keystr(path) for part in CHANGED),
+    before,
+    after,
   )
   assert jax.tree.all(same)
-  assert not np.array_equal(params["projection"]["kernel"], weighed["projection"]["kernel"])
+  assert params["projection"] is weighed["projection"]
 
 
 def test_the_spec_says_who_can_have_it():
