@@ -28,7 +28,7 @@ def start_model(experiment: Experiment, workdir: Path) -> Embedder:
   which is kept in the workdir.
 
   Raises:
-    ValueError: the model cannot be read, or a task's max_length is over its positions.
+    ValueError: the model cannot be read, a task's max_length is over its positions, or its loss wants more dimensions.
   """
   spec = experiment.model
   longest = max(task.max_length for task in experiment.tasks.values())
@@ -50,6 +50,12 @@ def start_model(experiment: Experiment, workdir: Path) -> Embedder:
         f"max_length={task.max_length} of task {name!r} is over the {positions} positions of this model; "
         f"use {positions} or less"
       )
+  if not spec.dim:  # else the config was checked with it
+    for name, task in experiment.tasks.items():
+      try:
+        task.loss.validate(models.width(config))
+      except ValueError as error:
+        raise ValueError(f"loss of task {name!r}: {error}") from None
   encoder = models.build(config, spec)
   # Compiled, so that the random backbone that a pretrained one replaces is never made.
   params = jax.jit(

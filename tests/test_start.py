@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 from mtc import data, export, models
 from mtc.config import Experiment, Task
 from mtc.embed import load
+from mtc.losses import InfoNCE, Matryoshka
 from mtc.start import start_model
 
 SIZES = {"layers": 1, "width": 16, "heads": 2, "mlp_width": 24, "positions": 32}
@@ -55,6 +56,19 @@ def test_what_the_config_leaves_empty_comes_from_the_directory(made, tmp_path, c
   texts = ["goal match", "a note about the moon, and the rocket"]
   np.testing.assert_array_equal(found.encode(texts), load(made).encode(texts))
   assert not capsys.readouterr().out
+
+
+def test_a_loss_of_more_dimensions_than_the_encoder_is_wide_is_refused(made, tmp_path):
+  def begin(size: int):
+    source = data.Jsonl(str(tmp_path), {"train": "none.jsonl"})
+    task = Task(source=source, loss=Matryoshka(InfoNCE(), dims=(4, size)), max_length=20)
+    experiment = Experiment(tasks={"a": task}, model=models.ModelSpec(pretrained=str(made), dim=0))
+    experiment.validate()
+    return start_model(experiment, tmp_path)
+
+  assert begin(16).width == 16
+  with pytest.raises(ValueError, match=r"loss of task 'a': dims=\(4, 17\) of Matryoshka: 17 is not from 1 to 16"):
+    begin(17)
 
 
 def test_the_config_has_the_last_word(made, tmp_path, capsys):

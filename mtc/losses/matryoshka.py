@@ -27,12 +27,17 @@ class Matryoshka:
   weights: tuple[float, ...] = ()  # one for each of dims; () = 1 for each
 
   def validate(self, dim: int) -> None:
-    """Raises ValueError for a field that cannot be right, for dims over `dim`, and for what the inner loss refuses."""
+    """Raises ValueError for a field that cannot be right, for dims over a known `dim`, and as the inner loss."""
     if not self.dims:
-      raise ValueError(f"dims of Matryoshka is empty; name the dimensions to train, e.g. ({dim}, {max(dim // 2, 1)})")
+      known = dim or 512
+      raise ValueError(
+        f"dims of Matryoshka is empty; name the dimensions to train, e.g. ({known}, {max(known // 2, 1)})"
+      )
     for size in self.dims:
-      if not 1 <= size <= dim:
-        raise ValueError(f"dims={self.dims} of Matryoshka: {size} is not from 1 to {dim}, the model's dimensions")
+      if size < 1 or size > (dim or size):
+        raise ValueError(
+          f"dims={self.dims} of Matryoshka: {size} is not from 1 to {dim or 'the width'}, the model's dimensions"
+        )
     if len(set(self.dims)) < len(self.dims):
       raise ValueError(f"dims={self.dims} of Matryoshka has one twice; weigh it with `weights` instead")
     if self.weights and len(self.weights) != len(self.dims):

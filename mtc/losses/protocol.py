@@ -13,7 +13,7 @@ class Loss(Protocol):
     ...
 
   def validate(self, dim: int) -> None:
-    """Raises ValueError for the first field that cannot be right for embeddings of `dim` dimensions."""
+    """Raises ValueError for a field that cannot be right for embeddings of `dim` dimensions; 0 = not yet known."""
     ...
 
   def teacher_dim(self, dim: int) -> int:

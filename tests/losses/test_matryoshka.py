@@ -54,5 +54,6 @@ def test_a_beginning_of_zeros_has_finite_gradients(draw):
 )
 def test_bad_fields(loss, message):
   Matryoshka(dims=(50, 8), weights=(1.0, 0.5)).validate(50)
+  Matryoshka(dims=(50, 8)).validate(0)  # the encoder's width, which is not known yet
   with pytest.raises(ValueError, match=re.escape(message)):
     loss.validate(50)
