@@ -1,13 +1,13 @@
 """The tasks of the LiPost paper (arXiv 2405.11344) on public data, for python -m mtc.transfer: docs/transfer.md.
 
 python -m mtc.transfer --config configs/lipost.py --workdir runs/lipost --config.data_dir=DIR --config.input=threads \
-  --seeds=3 --learning_rates=5e-4,2e-3
+  --seeds=2 --budget=examples
 
 `configs/lipost.py:pcgrad` balances the tasks by another name of BALANCING.
 
 Six tasks are trained, one of them in twelve languages; five evaluations are of no task: stories of another source,
-tags never seen, and what nothing here is trained for. Two cores without an accelerator set the sizes: one layer of 128,
-texts cut at 48 tokens, and tests of one or two thousand rows. `crisis_event` is no task, for its validation split is
+tags never seen, and what nothing here is trained for. Two cores without an accelerator set the sizes: texts cut at 48
+tokens, and tests of one or two thousand rows. `crisis_event` is no task, for its validation split is
 one event, so that no learning rate can be chosen on it.
 """
 
@@ -42,7 +42,7 @@ def get_config(balancing: str = "fixed") -> Experiment:
     return Task(Folder(name), Pairs(), nested(loss), batch_size=48, max_length=48)
 
   def nested(loss: InfoNCE) -> Matryoshka:
-    return Matryoshka(loss, dims=(50, 128))
+    return Matryoshka(loss, dims=(50, 512))
 
   # At most so many are asked, known and searched, drawn by a seed: the report scores some fifty models.
   stories = SameLabelRetrieval(limit=1200)
@@ -73,21 +73,9 @@ def get_config(balancing: str = "fixed") -> Experiment:
       ),
       "unseen_tags": Evaluation(Folder("hashtag"), SameLabel(), stories, test="test_unseen_tags", validation=""),
     },
-    model=ModelSpec(
-      architecture="modernbert",
-      layers=1,
-      width=128,
-      heads=2,
-      mlp_width=128,
-      vocab_size=12288,
-      positions=128,
-      rarity=1e-3,
-      dropout=0.0,
-      dim=128,
-      dtype="float32",
-    ),
+    model=ModelSpec(pretrained="mtc-mini", dim=0, dropout=0.0, dtype="float32"),
     balancing=BALANCING[balancing],
-    optim=OptimSpec(learning_rate=1e-3),
+    optim=OptimSpec(learning_rate=5e-4),
     steps=200,
     checkpoint_every=1000,
     diagnose_every=20,

@@ -1,48 +1,56 @@
-"""A small encoder for 46 languages, its second half: the two parts of a text are a pair. See docs/pretraining.md.
+"""mtc-mini, the small encoder for 46 languages that mtc brings, and a larger one to be trained. docs/pretraining.md.
 
-python -m mtc.main --config configs/mini.py --workdir runs/mini --config.data_dir=DIR \
-  --config.model.pretrained=runs/mini_pretrain/export
+python -m mtc.pretrain --config configs/mini.py --workdir runs/mini --config.data_dir=DIR
+python -m mtc.pretrain --config configs/mini.py:masked --workdir runs/masked --config.data_dir=DIR
 
-DIR holds `pretrain/english_books`, `pretrain/common_voice` and `posts/`; the first half is configs/mini_pretrain.py.
+The first is words by their rarity and takes no step; the second is masked language modelling, for a GPU. DIR holds
+`pretrain/english_books`, `pretrain/common_voice` and `posts/`.
 """
 
-from mtc.config import Evaluation, Experiment, Task
-from mtc.data import Crops, Folder, Pairs, SameLabel, Scored, Text
-from mtc.evaluators import KNN, STS, Retrieval, SameLabelRetrieval
-from mtc.losses import InfoNCE
+from mtc.config import Corpus, Pretraining
+from mtc.data import Folder, Pairs, SameLabel, Text
 from mtc.models import ModelSpec
 from mtc.optim import OptimSpec
 
 
-def get_config() -> Experiment:
-  def parts(source, batch_size: int, text: str = "text") -> Task:
-    loss = InfoNCE(temperature=0.05, directions=("query_to_doc", "doc_to_query"))
-    return Task(source, Crops(text), loss, batch_size, max_length=64, anchor_role="document")
+def get_config(start: str = "words") -> Pretraining:
+  if start not in ("words", "masked"):
+    raise ValueError(f"the start {start!r} is unknown; use words or masked")
 
-  return Experiment(
-    tasks={
-      "books": parts(Text("pretrain/english_books", language="en"), 512),
-      "voice": parts(Text("pretrain/common_voice"), 512),
-      "interest": parts(Folder("posts/interest"), 128),
-      "storyline": parts(Folder("posts/storyline"), 128),
-      "hashtag": parts(Folder("posts/hashtag"), 128),
-      "intent": parts(Folder("posts/intent"), 128),
-      "sts": parts(Folder("posts/sts"), 128, "text_a"),
-      "tweets": parts(Folder("posts/search_tweets"), 128, "positive"),
-      "medical": parts(Folder("posts/search_medical"), 128, "positive"),
-      "japanese": parts(Folder("posts/search_ja"), 128, "positive"),
+  def by_language(name: str, text: str = "text") -> Corpus:
+    return Corpus(Folder(f"posts/{name}"), SameLabel(text, labels="language"))
+
+  sizes = {"words": (1, 512, 8, 256), "masked": (6, 256, 4, 512)}[start]
+  layers, width, heads, mlp_width = sizes
+  return Pretraining(
+    corpora={
+      "books": Corpus(Text("pretrain/english_books", language="en")),
+      "voice": Corpus(Text("pretrain/common_voice")),
+      "interest": by_language("interest"),
+      "storyline": by_language("storyline"),
+      "hashtag": by_language("hashtag"),
+      "intent": by_language("intent"),
+      "sts_a": by_language("sts", "text_a"),
+      "sts_b": by_language("sts", "text_b"),
+      "crisis_event": Corpus(Folder("posts/crisis_event"), SameLabel()),
+      "search_tweets": Corpus(Folder("posts/search_tweets"), Pairs()),
+      "search_medical": Corpus(Folder("posts/search_medical"), Pairs()),
+      "search_ja": Corpus(Folder("posts/search_ja"), Pairs()),
     },
-    evaluations={
-      "storyline": Evaluation(Folder("posts/storyline"), SameLabel(), SameLabelRetrieval()),
-      "search_tweets": Evaluation(Folder("posts/search_tweets"), Pairs(), Retrieval()),
-      "search_medical": Evaluation(Folder("posts/search_medical"), Pairs(), Retrieval()),
-      "interest": Evaluation(Folder("posts/interest"), SameLabel(), KNN(reference_limit=10000), reference="train"),
-      "sts": Evaluation(Folder("posts/sts"), Scored(), STS()),
-    },
-    model=ModelSpec(pretrained="runs/mini_pretrain/export", dim=0, dropout=0.0),
-    optim=OptimSpec(learning_rate=5e-4),
-    on_bad_row="skip",
-    steps=1500,
-    checkpoint_every=500,
-    evaluate_every=1500,
+    model=ModelSpec(
+      architecture="modernbert",
+      layers=layers,
+      width=width,
+      heads=heads,
+      mlp_width=mlp_width,
+      vocab_size=12288,
+      rarity=1e-3 if start == "words" else 0.0,
+      dropout=0.0,
+    ),
+    optim=OptimSpec(learning_rate=2e-3, b2=0.98),
+    exponent=0.75,
+    max_alphabet=4000,
+    rows=512,
+    steps=0 if start == "words" else 10_000,
+    checkpoint_every=1000,
   )

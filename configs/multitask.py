@@ -33,19 +33,8 @@ def get_config() -> Experiment:
         Folder("hashtag"), SameLabel(), SameLabelRetrieval(), test="test_unseen_tags", validation=""
       ),
     },
-    model=ModelSpec(
-      architecture="modernbert",
-      layers=1,
-      width=192,
-      heads=3,
-      mlp_width=384,
-      vocab_size=8192,
-      positions=128,
-      rarity=1e-3,
-      dim=50,
-      dtype="float32",
-    ),
-    optim=OptimSpec(learning_rate=1e-3),
+    model=ModelSpec(pretrained="mtc-mini", dim=0, dropout=0.0, dtype="float32"),
+    optim=OptimSpec(learning_rate=5e-4),
     steps=300,
     checkpoint_every=100,
   )

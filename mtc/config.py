@@ -87,7 +87,7 @@ class Run:
   def validate(self) -> None:
     """Raises ValueError for the first field that cannot be right, with its value and what to use instead."""
     _check_numbers("", self)
-    at_least(self, 1, "steps", "log_every", "checkpoint_every")
+    at_least(self, 1, "log_every", "checkpoint_every")
     at_least(self, 0, "stop_after", "seed", "nonfinite_limit", "grad_norm_limit", "profile_at")
     for name, known in {
       "input": ("tf", "threads"),
@@ -122,6 +122,7 @@ class Experiment(Run):
     if not self.tasks:
       raise ValueError("tasks is empty; an experiment trains on at least one Task")
     super().validate()
+    at_least(self, 1, "steps")
     at_least(self, 1, "chunks")
     at_least(self, 0, "evaluate_every", "diagnose_every", "examples_shown", "card_samples")
     if self.on_leak not in ("warn", "drop", "stop"):
@@ -190,7 +191,10 @@ class Corpus:
 
 @dataclass(kw_only=True)
 class Pretraining(Run):
-  """Masked language modelling: from a seed, or on from `model.pretrained`."""
+  """Masked language modelling: from a seed, or on from `model.pretrained`.
+
+  With `steps=0` and `model.rarity` nothing is trained but the tokenizer: an encoder of words by their rarity.
+  """
 
   corpora: dict[str, Corpus]
   rows: int = 64  # of the grid of tokens of a step, over all devices
@@ -206,6 +210,7 @@ class Pretraining(Run):
       raise ValueError("corpora is empty; pretraining learns from at least one Corpus")
     super().validate()
     at_least(self, 1, "rows", "tokenizer_texts", "max_alphabet")
+    at_least(self, 0 if self.model.rarity else 1, "steps")
     at_least(self, 8, "length")
     if not 0 < self.mask_rate < 1:
       raise ValueError(f"mask_rate={self.mask_rate} is not in (0, 1); 0.15 to 0.4 are usual")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from mtc import data
+from mtc import data, models
 from mtc.api import Api
 from mtc.embed import load
 from mtc.evaluators import BM25, Graded, Labelled, Parallel, Search, Table, TextEncoder, TfIdf
@@ -152,7 +152,7 @@ def _open(name: str, spec: str, texts: str, endpoint: Callable[..., Api]) -> Con
   elif spec.endswith(".npy"):
     encode = lookup(Path(texts) if texts else Path(spec).with_suffix(".jsonl"), Path(spec))
     return Contender(name, lambda table: encode, lambda: None)
-  elif not Path(spec).is_dir():
+  elif not models.directory_of(spec).is_dir():
     raise ValueError(f"the contender {spec!r} is not there; {_EXPECTED}")
   else:
     encode = load(spec).encode

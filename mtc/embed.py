@@ -177,14 +177,14 @@ def load(directory: str | Path, dtype: str = "float32") -> Embedder:
   """Loads an mtc export, a sentence-transformers directory, or a plain Hugging Face directory (mean pooling).
 
   Args:
-    directory: of the model.
+    directory: of the model, or "mtc-mini".
     dtype: what the encoder computes in, and holds the weights of its dense layers in: float32 or bfloat16. The vectors
       are float32 either way.
 
   Raises:
     ValueError: it is none of these, or its parts do not fit together; says which.
   """
-  root = Path(directory)
+  root = models.directory_of(directory)
   if not root.is_dir():
     raise ValueError(
       f"--model {root} is not a directory; name an export/, a sentence-transformers or a Hugging Face directory"
@@ -336,7 +336,7 @@ def _main(argv: Sequence[str]) -> None:
       output = shards.path(output, shard)
     model = load(f.model, f.compute)
     stamp = {
-      "model": _digest(Path(f.model)),
+      "model": _digest(models.directory_of(f.model)),
       "input": _digest(source),
       "field": f.field,
       "role": f.role,

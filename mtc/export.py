@@ -47,7 +47,7 @@ def write_adapter(embedder: Embedder, directory: Path) -> None:
     embedder: with its adapters, not merged.
   """
   spec, params = embedder.spec, parallel.to_host(embedder.params)
-  base = Path(spec.pretrained).expanduser()
+  base = models.directory_of(spec.pretrained)
   if base.is_dir():
     inner = models.load_sentence_transformer(base).backbone if models.is_sentence_transformer(base) else base
     name = str(inner.absolute())
@@ -102,7 +102,7 @@ def _main(argv: Sequence[str]) -> None:
       return
     if Path(f.output).exists():
       raise ValueError(f"--output {f.output} exists already; name a new directory")
-    card = Path(f.model, "README.md")
+    card = models.directory_of(f.model) / "README.md"
     write(load(f.model), Path(f.output), card.read_text(encoding="utf-8") if card.is_file() else "", f.dtype)
     print(f"the model in {f.dtype}: {f.output}")
 

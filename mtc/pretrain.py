@@ -87,8 +87,14 @@ def prepare(settings: Pretraining, workdir: Path, command: Sequence[str] = ()) -
     )
     for held in (False, True)
   )
+  if settings.model.rarity:
+    key = jax.random.key(settings.seed)
+    weighed = models.weigh_words(model.params, training.frequencies(), settings.model.rarity, key)
+    model = replace(model, params=weighed)
   if parallel.is_main_process():
     records.write_run(workdir, settings, reports, command)
+  if not settings.steps:
+    return lambda: _finish(workdir, model, {})
   loss = masked_lm_loss(model.encoder, head)
   return lambda: _run(settings, workdir, model, counts, loss, prepared, training, held_out)
 
@@ -225,15 +231,20 @@ def _run(
     settings, workdir, state, step, training.step, begin, measure, examples=examples, origins=origins, speed=speed
   )
   if ended.finished and parallel.is_main_process():
-    params = parallel.to_host(ended.state.params["encoder"])
-    export.write(replace(model, params=params), workdir / "export")
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     last = next(line for line in reversed(lines) if "held_out/loss" in line)
     scores = {name: value for name, value in last.items() if name.startswith("held_out/")}
+    _finish(workdir, replace(model, params=parallel.to_host(ended.state.params["encoder"])), scores)
+  return ended.code
+
+
+def _finish(workdir: Path, model: Embedder, scores: Mapping[str, float]) -> int:
+  if parallel.is_main_process():
+    export.write(model, workdir / "export")
     records.write_json(workdir / "evaluation.json", {"scores": scores})  # last: with it the run is finished
     print("".join(f"{name} {value:.4f}\n" for name, value in scores.items()), end="")
     print(f"the model: {remote.shown(workdir / 'export')}")
-  return ended.code
+  return 0
 
 
 def _flops(settings: Pretraining, model: Embedder) -> Callable[[Masked], float]:

@@ -14,8 +14,7 @@ ROOT = Path(__file__).parent.parent
 CONFIG = ["--config", "configs/multitask.py"]
 TINY = [
   "--config.steps=3", "--config.checkpoint_every=2", "--config.log_every=1", "--config.input=threads",
-  "--config.model.layers=1", "--config.model.width=16", "--config.model.heads=2", "--config.model.mlp_width=32",
-  "--config.model.vocab_size=400", "--config.tasks.search_tweets.batch_size=8", "--config.tasks.interest.batch_size=8",
+  "--config.tasks.search_tweets.batch_size=8", "--config.tasks.interest.batch_size=8",
   "--config.tasks.storyline.batch_size=8", "--config.tasks.hashtag.batch_size=8",
 ]  # fmt: skip
 

@@ -356,3 +356,34 @@ def test_the_export_in_transformers(settings, tmp_path, architecture):
   logits = np.asarray(head.apply(model.params, model.encoder.apply(model.params, tokens, None)))
   logits = logits.reshape(expected.shape)
   np.testing.assert_allclose(logits[mask > 0], expected[mask > 0], rtol=0, atol=1e-4)
+
+
+def test_no_step_and_rarity_leave_words_by_their_rarity(settings, tmp_path, capsys):
+  settings = replace(settings, steps=0, model=replace(settings.model, architecture="modernbert", rarity=1e-2))
+  assert run(settings, tmp_path / "run") == 0
+  assert "the model: " in capsys.readouterr().out
+  made = mtc.load(tmp_path / "run" / "export")
+  words = np.asarray(made.params["backbone"]["embeddings"]["word"]["embedding"])
+  common = (words[:, 0] - words[:, 1]) / np.linalg.norm(words, axis=1)
+
+  def of(word: str) -> float:
+    token = made.tokenizer.token_to_id(word)
+    assert token is not None
+    return float(common[token])
+
+  assert of("the") > of("lisbon") + 0.05  # a fifth of all words against a twentieth
+  vectors = made.encode(["the old sailor", "the old sailor", "fresh bread"])
+  assert vectors[0] @ vectors[1] > 0.999 > vectors[0] @ vectors[2] + 0.3
+  assert run(settings, tmp_path / "run") == 0
+  assert "finished" in capsys.readouterr().out
+  settings.model.rarity = 0.0
+  with pytest.raises(ValueError, match="steps=0 is not positive"):
+    settings.validate()
+
+
+def test_masked_language_modelling_starts_from_words_by_their_rarity_too(settings, tmp_path):
+  settings = replace(settings, steps=1, checkpoint_every=1, model=replace(settings.model, rarity=1e-2))
+  settings.optim = OptimSpec(learning_rate=1e-9)
+  assert run(settings, tmp_path / "run") == 0
+  made = mtc.load(tmp_path / "run" / "export").params["backbone"]
+  np.testing.assert_allclose(made["layer_1"]["mlp_norm"]["scale"][:3], [0, 0, 1], atol=1e-6)

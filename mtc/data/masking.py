@@ -88,6 +88,18 @@ class Masker:
     chance = self.shares / drawn
     self._chance, self._mean = np.cumsum(chance / chance.sum()), float(np.sum(chance / chance.sum() * drawn))
 
+  def frequencies(self) -> np.ndarray:
+    """f64[ids of the tokenizer]: the share of each token in all that is drawn, languages balanced as the steps are."""
+    found = np.zeros(len(self._starts))
+    for number, corpus in enumerate(self._corpora):
+      sizes = np.diff(corpus.offsets)
+      weight = np.zeros(len(sizes))
+      for share, (owner, texts) in zip(self.shares, self._texts, strict=True):
+        if owner == number:
+          weight[texts] = share / sizes[texts].sum()
+      found += np.bincount(corpus.tokens, np.repeat(weight, sizes), minlength=len(found))
+    return found
+
   def step(self, number: int) -> Masked:
     """The step of this number: leaves `[local_devices, rows, ...]`, plain NumPy."""
     rng = self._rng(number)

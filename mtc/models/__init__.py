@@ -6,7 +6,14 @@ from mtc.models.lora import LoraSpec, merge as merge_lora
 from mtc.models.masked_lm import Head, build_head
 from mtc.models.memory import training_bytes
 from mtc.models.peft import load_adapter, save_adapter, start_from_adapter
-from mtc.models.pretrained import load_backbone, load_masked_lm, read_config, resolve, save_backbone
+from mtc.models.pretrained import (
+  directory_of,
+  load_backbone,
+  load_masked_lm,
+  read_config,
+  resolve,
+  save_backbone,
+)
 from mtc.models.rarity import weigh_words
 from mtc.models.sentence_transformers import (
   SentenceTransformer,
@@ -28,6 +35,7 @@ __all__ = [
   "build",
   "build_head",
   "check_links",
+  "directory_of",
   "is_sentence_transformer",
   "load_adapter",
   "load_backbone",

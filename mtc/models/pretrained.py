@@ -26,14 +26,22 @@ _CONVERT = (
   "AutoModel.from_pretrained('IN').save_pretrained('OUT')\""
 )
 
+_BROUGHT = {"mtc-mini": pathlib.Path(__file__).parent.parent / "mini"}
+
+
+def directory_of(name: str | pathlib.Path) -> pathlib.Path:
+  """The directory `name`; where there is none and it is "mtc-mini", that of the encoder which this package brings."""
+  directory = pathlib.Path(name).expanduser()
+  return directory if directory.exists() else _BROUGHT.get(str(name), directory)
+
 
 def resolve(pretrained: str) -> pathlib.Path:
-  """The directory of a model: `pretrained` itself if it is one, else the snapshot of that name on the Hugging Face hub.
+  """The directory of a model: that of `directory_of`, else the snapshot of this name on the Hugging Face hub.
 
   Raises:
     ValueError: it is neither, or the hub cannot be reached and there is no earlier download.
   """
-  directory = pathlib.Path(pretrained).expanduser()
+  directory = directory_of(pretrained)
   if directory.is_dir():
     return directory
   if pretrained.startswith((".", "/", "~")) or pretrained.count("/") > 1 or directory.exists():

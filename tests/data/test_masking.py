@@ -253,3 +253,21 @@ def test_what_cannot_be(corpora, tokenizer):
   with pytest.raises(ValueError, match="no text to learn from or to measure with; give at least a few hundred"):
     few = corpora["posts"]._replace(text_keys=np.ones_like(corpora["posts"].text_keys))
     masker({"posts": few}, tokenizer, held_out=True)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+def test_frequencies_are_those_of_what_is_drawn(corpora, tokenizer, exponent):
+  made = masker(corpora, tokenizer, exponent=exponent, length=128)  # no text is longer: rows take whole ones
+  found = made.frequencies()
+  assert found.shape == (405,)
+  np.testing.assert_allclose(found.sum(), 1)
+  drawn = np.zeros(405)
+  for number in range(200):
+    for name, texts in made.texts(number).items():  # of which the last ones may not fit into the grid
+      tokens, offsets = corpora[name].tokens, corpora[name].offsets
+      for text in texts:
+        drawn += np.bincount(tokens[offsets[text] : offsets[text + 1]], minlength=405)
+  drawn /= drawn.sum()
+  for token in (CLS, SEP, UNK):
+    assert found[token] == pytest.approx(drawn[token], rel=0.02)
+  assert np.corrcoef(found[5:], drawn[5:])[0, 1] > 0.99
