@@ -57,9 +57,7 @@ def get_config(balancing: str = "fixed") -> Experiment:
       "intent": labelled("intent"),
     },
     evaluations={
-      "interest": Evaluation(
-        Folder("interest"), SameLabel(), KNN(limit=1200, reference_limit=2000), reference="train"
-      ),
+      "interest": Evaluation(Folder("interest"), SameLabel(), KNN(limit=1200, reference_limit=2000), reference="train"),
       "storyline": Evaluation(Folder("storyline"), SameLabel(), stories),
       "crisis_event": Evaluation(Folder("crisis_event"), SameLabel(), stories, validation=""),
       "hashtag": Evaluation(Folder("hashtag"), SameLabel(), LabelRanking(reference_limit=2000), reference="train"),

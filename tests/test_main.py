@@ -102,7 +102,7 @@ MISTAKES = {
   "a role that the model does not know": (
     [*EMBED, "--role", "tweet"], "tweet"),
   "more dimensions than there are": (
-    [*EMBED, "--dim", "51"], "dim=51"),
+    [*EMBED, "--dim", "513"], "dim=513"),
   "weights into a folder that is not there": (
     ["mtc.export", "--model", "{run}/export", "--numpy", "{tmp}/no/w.npz"], "no is not a directory"),
   "nothing to evaluate": (["mtc.evaluate", *CONFIG, "--config.data_dir={data}"], "--model=DIR"),
