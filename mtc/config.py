@@ -158,7 +158,7 @@ class Experiment(Run):
       if role not in self.prompts:
         raise ValueError(f"role {role!r} of task {name!r} has no prompt; known roles: {', '.join(self.prompts)}")
     try:
-      task.loss.validate(self.model.dim)
+      task.loss.validate(self.model.dim or (0 if self.model.pretrained else self.model.width))
     except ValueError as error:
       raise ValueError(f"loss of task {name!r}: {error}") from None
     if not isinstance(task.teacher, tuple) or not all(isinstance(vectors, data.Vectors) for vectors in task.teacher):

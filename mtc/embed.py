@@ -355,7 +355,7 @@ def _main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
   cli.set_up()
-  flags.DEFINE_string("model", "", "An mtc export, a sentence-transformers or a Hugging Face directory.")
+  flags.DEFINE_string("model", "", "An mtc export, a sentence-transformers or a Hugging Face directory, or mtc-mini.")
   flags.DEFINE_string("input", "", "Texts: .jsonl or .jsonl.gz, .parquet, or .txt with a text a line.")
   flags.DEFINE_string("field", "text", "The field of the texts in JSONL and Parquet.")
   flags.DEFINE_string("output", "", "The .npy to write, a row for each text, in the order of the input.")

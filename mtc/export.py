@@ -109,7 +109,7 @@ def _main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
   cli.set_up()
-  flags.DEFINE_string("model", "", "An mtc export, a sentence-transformers or a Hugging Face directory.")
+  flags.DEFINE_string("model", "", "An mtc export, a sentence-transformers or a Hugging Face directory, or mtc-mini.")
   flags.DEFINE_string("output", "", "The model directory to write.")
   flags.DEFINE_enum("dtype", "float32", DTYPES, "Of its weights.")
   flags.DEFINE_string("numpy", "", "The .npz to write instead.")

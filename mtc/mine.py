@@ -364,7 +364,7 @@ if __name__ == "__main__":
   flags.DEFINE_string("split", "train", "Which split of the pairs.")
   flags.DEFINE_string("corpus", "", "More documents to choose from: .jsonl, .jsonl.gz, .parquet or .txt.")
   flags.DEFINE_string("field", "text", "The field of the texts in --corpus.")
-  flags.DEFINE_string("model", "", "An mtc export, a sentence-transformers or a Hugging Face directory.")
+  flags.DEFINE_string("model", "", "An mtc export, a sentence-transformers or a Hugging Face directory, or mtc-mini.")
   flags.DEFINE_integer("dim", 0, "Compare the first so many dimensions; 0 = all.", lower_bound=0)
   flags.DEFINE_string("output", "", "The .jsonl to write.")
   flags.DEFINE_integer("num_negatives", 3, "Negatives of each query, at most.")

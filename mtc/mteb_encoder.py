@@ -1,6 +1,7 @@
 """A model directory on mteb's tasks, with the extra mtc[mteb]: `mteb.evaluate(MtcEncoder("runs/a/export"), tasks)`."""
 
 from collections.abc import Iterable, Mapping
+import dataclasses
 import hashlib
 import importlib
 from pathlib import Path
@@ -80,7 +81,8 @@ class MtcEncoder:
   def _meta(self, name: str) -> Any:
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(self.model.params)]
     settings = (self.dim, sorted(self.roles.items()), sorted(self.model.prompts.items()), self.model.max_length)
-    digest = hashlib.sha256(f"{settings} {self.model.spec} {self.model.tokenizer.to_str()}".encode())
+    spec = dataclasses.replace(self.model.spec, pretrained="")  # the same model in another place is the same
+    digest = hashlib.sha256(f"{settings} {spec} {self.model.tokenizer.to_str()}".encode())
     for leaf in leaves:
       digest.update(np.ascontiguousarray(leaf))
     return _import("mteb.models.model_meta").ModelMeta(

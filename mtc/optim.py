@@ -19,7 +19,7 @@ _DECAYS = ("cosine", "linear", "constant")
 class OptimSpec:
   """AdamW and its schedule. Biases, LayerNorm and the scalars of losses are never decayed.
 
-  `freeze` names what keeps its values, as globs of paths: `("backbone",)` trains a new head only,
+  `freeze` names what keeps its values, as globs of paths: `("backbone",)` trains the head of `model.dim` only,
   `("backbone/embeddings", "backbone/layer_[0-3]")` the upper layers; a loss's scalars are `tasks/NAME/...`.
   """
 
@@ -104,7 +104,9 @@ def split(params: PyTree, freeze: Sequence[str]) -> tuple[PyTree, PyTree]:
       raise ValueError(f"optim.freeze names {pattern!r}, which no parameter has; near it are {_near(pattern, paths)}")
     frozen = [a or b for a, b in zip(frozen, matched)]
   if all(frozen):
-    raise ValueError(f"optim.freeze={tuple(freeze)!r} leaves nothing to train; leave out what shall learn")
+    raise ValueError(
+      f"optim.freeze={tuple(freeze)!r} leaves nothing to train; leave out what shall learn, or add a head by model.dim"
+    )
   leaves, structure = jax.tree.flatten(params)
   return (
     jax.tree.unflatten(structure, [None if f else leaf for leaf, f in zip(leaves, frozen)]),

@@ -94,7 +94,8 @@ def prepare(settings: Pretraining, workdir: Path, command: Sequence[str] = ()) -
   if parallel.is_main_process():
     records.write_run(workdir, settings, reports, command)
   if not settings.steps:
-    return lambda: _finish(workdir, model, {})
+    params = {name: part for name, part in model.params.items() if name != "masked_lm"}  # which has learned nothing
+    return lambda: _finish(workdir, replace(model, params=params), {})
   loss = masked_lm_loss(model.encoder, head)
   return lambda: _run(settings, workdir, model, counts, loss, prepared, training, held_out)
 

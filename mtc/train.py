@@ -167,14 +167,15 @@ def start(
       without=leaks[name].leaking if experiment.on_leak == "drop" else (),
     )
   if experiment.model.rarity:
-    # A task counts by its batch, not by how many texts it has.
-    rows = model.tokenizer.get_vocab_size()
-    shares = [
-      experiment.tasks[name].batch_size * np.bincount(p.tokens, minlength=rows) / len(p.tokens)
-      for name, p in prepared.items()
-    ]
+    # A task counts by its part in the steps, not by how many texts it has.
+    rows = len(model.params["backbone"]["embeddings"]["word"]["embedding"])
+    parts = {name: float(task.batch_size) for name, task in experiment.tasks.items()}
+    if experiment.mixing.kind != "all":  # a step is of one task
+      drawn = experiment.mixing.shares({name: len(p.anchor) for name, p in prepared.items()})
+      parts = {name: drawn[name] * part for name, part in parts.items()}
+    counts = sum(parts[name] * np.bincount(p.tokens, minlength=rows) / len(p.tokens) for name, p in prepared.items())
     key = jax.random.key(experiment.seed)
-    model = replace(model, params=models.weigh_words(model.params, sum(shares), experiment.model.rarity, key))
+    model = replace(model, params=models.weigh_words(model.params, counts, experiment.model.rarity, key))
   return model, prepared
 
 

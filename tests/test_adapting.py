@@ -126,6 +126,16 @@ def test_a_path_that_no_parameter_has_is_refused_before_the_run(experiment, tmp_
     train.prepare(experiment, tmp_path / "run")
 
 
+def test_a_frozen_backbone_without_a_head_is_refused(experiment, tmp_path):
+  experiment.tasks["search_tweets"].loss = InfoNCE()
+  experiment.model = replace(experiment.model, dim=0, lora=LoraSpec())
+  experiment.optim = OptimSpec(freeze=("backbone",))
+  with pytest.raises(
+    ValueError, match="leaves nothing to train; leave out what shall learn, or add a head by model.dim"
+  ):
+    train.prepare(experiment, tmp_path / "run")
+
+
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # by ml_collections
 def test_the_command_line_sets_freeze_and_lora(monkeypatch):
   values = flags.FlagValues()

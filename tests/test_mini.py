@@ -1,14 +1,21 @@
 """mtc-mini: the encoder that the package brings."""
 
+import os
 from pathlib import Path
+import subprocess
+import sys
+import tomllib
 
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import mtc
 from mtc import models
 from mtc.contenders import parse
+
+ROOT = Path(mtc.__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +55,50 @@ def test_the_name_is_that_of_the_package_s_unless_a_directory_is_called_so(tmp_p
   assert models.directory_of("mtc-mini") == brought
   (tmp_path / "mtc-mini").mkdir()
   assert models.directory_of("mtc-mini") == Path("mtc-mini")
+  assert models.directory_of("~nobody-is-called-so/a") == Path("~nobody-is-called-so/a")
+
+
+def test_its_first_dimensions_are_an_embedding_too(mini):
+  vectors = mini.encode(["an earthquake in lisbon", "the moon"], dim=2)
+  np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_a_file_is_embedded_with_it_and_the_stamp_knows_its_weights(tmp_path):
+  (tmp_path / "posts.jsonl").write_text('{"text": "an earthquake in lisbon"}\n')
+  command = [
+    sys.executable,
+    "-m",
+    "mtc.embed",
+    "--model",
+    "mtc-mini",
+    "--input",
+    "posts.jsonl",
+    "--output",
+    "posts.npy",
+  ]
+  done = subprocess.run(
+    command, cwd=tmp_path, env=dict(os.environ, PYTHONPATH=str(ROOT)), capture_output=True, text=True
+  )
+  assert done.returncode == 0, done.stderr[-2000:]
+  np.testing.assert_allclose(
+    np.load(tmp_path / "posts.npy"), mtc.load("mtc-mini").encode(["an earthquake in lisbon"]), atol=1e-5
+  )
+
+
+def test_an_installed_package_brings_all_of_it():
+  with open(ROOT / "pyproject.toml", "rb") as file:
+    globs = tomllib.load(file)["tool"]["setuptools"]["package-data"]["mtc"]
+  packed = {path for glob in globs for path in (ROOT / "mtc").glob(glob) if path.is_file()}
+  assert packed == {path for path in (ROOT / "mtc" / "mini").rglob("*") if path.is_file()}
+
+
+def test_an_adapter_of_its_directory_is_one_of_its_name(mini, tmp_path):
+  """PEFT records the directory from which it loaded the base."""
+  spec = models.LoraSpec(rank=2)
+  adapted = models.ModelSpec(pretrained="mtc-mini", dim=0, lora=spec)
+  lora = models.build(mini.config, adapted).init(jax.random.key(0))["lora"]
+  params = {"backbone": mini.params["backbone"], "lora": lora}
+  models.save_adapter(tmp_path, params, spec, mini.config, str(models.directory_of("mtc-mini")))
+  file = tmp_path / "adapter_model.safetensors"
+  save_file(load_file(file), file)  # as another tool writes it: without our digest of the base
+  models.load_adapter(tmp_path, mini.config, mini.params["backbone"], "mtc-mini")

@@ -13,6 +13,7 @@ from mtc.types import Masked, Tokens
 _FILL = 0.98  # of the grid's tokens that a step draws; what then does not fit is left out
 _TEXT = 8  # tokens: a row holds at most a text for each so many
 _HELD_OUT = 100  # one text in so many, by its hash, is for measuring
+_BLOCK = 2**16  # texts whose tokens are counted at a time
 _WORD = 6  # tokens: what is longer, as where no spaces are written, is masked token by token
 
 
@@ -93,11 +94,15 @@ class Masker:
     found = np.zeros(len(self._starts))
     for number, corpus in enumerate(self._corpora):
       sizes = np.diff(corpus.offsets)
-      weight = np.zeros(len(sizes))
+      drawn = np.minimum(sizes, self._length)
+      weight = np.zeros(len(sizes))  # of each token of a text
       for share, (owner, texts) in zip(self.shares, self._texts, strict=True):
-        if owner == number:
-          weight[texts] = share / sizes[texts].sum()
-      found += np.bincount(corpus.tokens, np.repeat(weight, sizes), minlength=len(found))
+        if owner == number:  # a text may be in several groups
+          weight[texts] += share / drawn[texts].sum() * drawn[texts] / sizes[texts]
+      for first in range(0, len(sizes), _BLOCK):
+        block = slice(first, first + _BLOCK)
+        tokens = corpus.tokens[corpus.offsets[first] : corpus.offsets[first + len(sizes[block])]]
+        found += np.bincount(tokens, np.repeat(weight[block], sizes[block]), minlength=len(found))
     return found
 
   def step(self, number: int) -> Masked:

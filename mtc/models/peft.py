@@ -13,6 +13,7 @@ import safetensors.numpy
 from mtc.models.architecture import family
 from mtc.models.family import Config, Path, is_number
 from mtc.models.lora import LoraSpec, merge
+from mtc.models.pretrained import directory_of
 from mtc.models.spec import ModelSpec
 from mtc.models.tensors import stored
 from mtc.models.untrusted import check_links, read_json
@@ -170,7 +171,7 @@ def _check_base(directory: pathlib.Path, theirs: str, config: Config, backbone: 
       raise ValueError(
         f"the adapter {directory} was made for other weights ({theirs}) than those of {base}; start there"
       )
-  elif theirs and pathlib.PurePath(theirs).name != pathlib.Path(base).expanduser().resolve().name:
+  elif theirs and directory_of(theirs).name != directory_of(base).resolve().name:
     raise ValueError(
       f"the adapter {directory} was made for {theirs!r}, not for {base!r}; set model.pretrained to it, or, if both are "
       f"the same model, base_model_name_or_path in {directory / _CONFIG} to {base!r}"

@@ -1,6 +1,7 @@
 """Hugging Face directories in and out, through one explicit table of names for each architecture."""
 
 from collections.abc import Iterator
+import contextlib
 import json
 import pathlib
 from typing import Any
@@ -31,7 +32,9 @@ _BROUGHT = {"mtc-mini": pathlib.Path(__file__).parent.parent / "mini"}
 
 def directory_of(name: str | pathlib.Path) -> pathlib.Path:
   """The directory `name`; where there is none and it is "mtc-mini", that of the encoder which this package brings."""
-  directory = pathlib.Path(name).expanduser()
+  directory = pathlib.Path(name)
+  with contextlib.suppress(RuntimeError):  # a user that is not there: so is the directory
+    directory = directory.expanduser()
   return directory if directory.exists() else _BROUGHT.get(str(name), directory)
 
 

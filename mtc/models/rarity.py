@@ -14,7 +14,7 @@ def weigh_words(params: PyTree, counts: np.ndarray, constant: float, key: jax.Ar
 
   An encoder ends in a norm, so that every token weighs alike in the mean of a text, and "the" as much as a name. Here
   word w with the share p(w) of all tokens starts as `sqrt(1 - a^2) u + a r(w)` with `a = constant / (constant + p(w))`,
-  where u is one direction for all, in the first two dimensions, and r(w) a random one in the others. The scale of the
+  where u is one direction for all, in the last two dimensions, and r(w) a random one in the others. The scale of the
   last norm starts at 0 in these two, so that u leaves no trace. The layers start by adding nothing, for at random they
   would add one vector to all texts. What is left of a text is the sum of its words by their rarity: random indexing
   with the weights of SIF.
@@ -32,10 +32,10 @@ def weigh_words(params: PyTree, counts: np.ndarray, constant: float, key: jax.Ar
   words = backbone["embeddings"]["word"]["embedding"]
   rows, width = words.shape
   # The norms take the mean of each vector away: no direction may be lost to it.
-  common = jnp.zeros((1, width)).at[0, :2].set(jnp.array([1, -1]) / np.sqrt(2))
+  common = jnp.zeros((1, width)).at[0, -2:].set(jnp.array([1, -1]) / np.sqrt(2))
   own = jax.random.normal(key, (rows, width - 2))
   own = own - own.mean(1, keepdims=True)
-  own = jnp.pad(own / jnp.linalg.norm(own, axis=1, keepdims=True), ((0, 0), (2, 0)))
+  own = jnp.pad(own / jnp.linalg.norm(own, axis=1, keepdims=True), ((0, 0), (0, 2)))
   weight = jnp.asarray(constant / (constant + counts / (counts.sum() or 1)), jnp.float32)[:, None]
   scale = 0.02 * np.sqrt(width)  # the usual length of an embedding at the start
   table = scale * (jnp.sqrt(1 - weight**2) * common + weight * own)
@@ -58,7 +58,7 @@ def _last_norm(backbone: PyTree) -> tuple[str, ...]:
 
 def _started(path: tuple[str, ...], leaf: jax.Array, last: tuple[str, ...]) -> jax.Array:
   if path == (*last, "scale"):
-    return jnp.asarray(leaf).at[:2].set(0)
+    return jnp.asarray(leaf).at[-2:].set(0)
   # Zeros where a layer writes to what it passes on; what it reads keeps its random values, so that it can learn.
   return jnp.zeros_like(leaf) if {"attention_output", "mlp_output"} & set(path) else leaf
 

@@ -17,7 +17,8 @@ class ModelSpec:
   """An encoder: pretrained, or started from a seed with the sizes given here.
 
   Attributes:
-    pretrained: a Hugging Face or sentence-transformers directory, or a name on the hub; "" starts from a seed.
+    pretrained: a Hugging Face or sentence-transformers directory, a name on the hub, or "mtc-mini", which comes with
+      the package; "" starts from a seed.
     architecture: of an encoder that starts from a seed: bert, or modernbert (rotary positions, local attention).
     layers, width, heads, mlp_width, vocab_size, positions: sizes of an encoder that starts from a seed; else unused.
     tokenizer: a directory with the tokenizer of an encoder that starts from a seed; "" = trained on the tasks' texts.
@@ -82,6 +83,8 @@ class ModelSpec:
       raise ValueError(
         f"model.tokenizer={self.tokenizer!r} is for an encoder from a seed; {self.pretrained!r} brings its own"
       )
+    if self.rarity and not self.pretrained and self.width < 4:
+      raise ValueError(f"model.rarity={self.rarity} needs a width of 4 or more, and model.width={self.width}")
     if self.rarity < 0 or (self.pretrained and self.rarity):
       raise ValueError(
         f"model.rarity={self.rarity} must be 0 or, for an encoder from a seed, a small share such as 1e-3"

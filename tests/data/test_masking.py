@@ -256,18 +256,33 @@ def test_what_cannot_be(corpora, tokenizer):
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
-def test_frequencies_are_those_of_what_is_drawn(corpora, tokenizer, exponent):
-  made = masker(corpora, tokenizer, exponent=exponent, length=128)  # no text is longer: rows take whole ones
+@pytest.mark.parametrize("length", [24, 128])
+def test_frequencies_are_those_of_what_is_drawn(corpora, tokenizer, exponent, length):
+  """A text longer than a row gives a part of it."""
+  made = masker(corpora, tokenizer, exponent=exponent, length=length, rows=64)
   found = made.frequencies()
   assert found.shape == (405,)
   np.testing.assert_allclose(found.sum(), 1)
   drawn = np.zeros(405)
-  for number in range(200):
+  for number in range(300):
     for name, texts in made.texts(number).items():  # of which the last ones may not fit into the grid
       tokens, offsets = corpora[name].tokens, corpora[name].offsets
       for text in texts:
-        drawn += np.bincount(tokens[offsets[text] : offsets[text + 1]], minlength=405)
+        own = tokens[offsets[text] : offsets[text + 1]]
+        drawn += np.bincount(own, minlength=405) * min(1, length / len(own))
   drawn /= drawn.sum()
   for token in (CLS, SEP, UNK):
-    assert found[token] == pytest.approx(drawn[token], rel=0.02)
+    assert found[token] == pytest.approx(drawn[token], rel=0.03)
   assert np.corrcoef(found[5:], drawn[5:])[0, 1] > 0.99
+
+
+def test_a_text_of_two_languages_counts_in_both(tokenizer, tmp_path):
+  rng = np.random.default_rng(3)
+  texts = [{"text": _text(rng, 4), "labels": "de" if i % 2 else "en"} for i in range(300)]
+  rows = [*texts, *({"text": row["text"], "labels": "fr"} for row in texts[:150])]
+  made = data.prepare(
+    data.InMemory({"train": rows}), "train", data.SameLabel(), tokenizer, max_length=64, prompts={},
+    cache_dir=tmp_path, progress=False,
+  )  # fmt: skip
+  assert len(made.offsets) == 301
+  np.testing.assert_allclose(masker({"a": made}, tokenizer).frequencies().sum(), 1)
