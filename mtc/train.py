@@ -173,9 +173,10 @@ def start(
     if experiment.mixing.kind != "all":  # a step is of one task
       drawn = experiment.mixing.shares({name: len(p.anchor) for name, p in prepared.items()})
       parts = {name: drawn[name] * part for name, part in parts.items()}
-    counts = sum(parts[name] * np.bincount(p.tokens, minlength=rows) / len(p.tokens) for name, p in prepared.items())
+    counts = [parts[name] * np.bincount(p.tokens, minlength=rows) / len(p.tokens) for name, p in prepared.items()]
     key = jax.random.key(experiment.seed)
-    model = replace(model, params=models.weigh_words(model.params, counts, experiment.model.rarity, key))
+    weighed = models.weigh_words(model.params, np.sum(counts, axis=0), experiment.model.rarity, key)
+    model = replace(model, params=weighed)
   return model, prepared
 
 
