@@ -1,4 +1,4 @@
-"""mtc-mini, the small encoder for 46 languages that mtc brings, and a larger one to be trained. docs/pretraining.md.
+"""mtc-mini, the small encoder for 45 languages that mtc brings, and a larger one to be trained. docs/pretraining.md.
 
 python -m mtc.pretrain --config configs/mini.py --workdir runs/mini --config.data_dir=DIR
 python -m mtc.pretrain --config configs/mini.py:masked --workdir runs/masked --config.data_dir=DIR

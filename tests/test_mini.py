@@ -63,7 +63,7 @@ def test_its_first_dimensions_are_an_embedding_too(mini):
   np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
-def test_a_file_is_embedded_with_it_and_the_stamp_knows_its_weights(tmp_path):
+def test_a_file_is_embedded_with_it(tmp_path):
   (tmp_path / "posts.jsonl").write_text('{"text": "an earthquake in lisbon"}\n')
   command = [
     sys.executable,
