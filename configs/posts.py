@@ -3,7 +3,7 @@
 python -m mtc.main --config configs/posts.py --workdir runs/posts --config.data_dir=DIR --config.input=threads
 
 Five evaluations are of no task: stories of another source, hashtags never seen, graded pairs and topics by their names
-in many languages, and a search in Japanese. (The frequencies of mtc-mini count the training texts of all but the topics.)
+in many languages, and a search in Japanese. (mtc-mini counted the words of the training texts of all but the topics.)
 """
 
 from mtc.config import Evaluation, Experiment, Task
