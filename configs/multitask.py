@@ -35,6 +35,6 @@ def get_config() -> Experiment:
     },
     model=ModelSpec(pretrained="mtc-mini", dim=0, dropout=0.0, dtype="float32"),
     optim=OptimSpec(learning_rate=5e-4),
-    steps=300,
-    checkpoint_every=100,
+    steps=150,
+    checkpoint_every=50,
   )
