@@ -34,7 +34,7 @@ def get_config() -> Experiment:
       ),
     },
     model=ModelSpec(pretrained="mtc-mini", dim=0, dropout=0.0, dtype="float32"),
-    optim=OptimSpec(learning_rate=5e-4),
+    optim=OptimSpec(learning_rate=2e-3),  # few steps on synthetic words; configs/posts.py has what suits real ones
     steps=150,
     checkpoint_every=50,
   )
