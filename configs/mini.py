@@ -7,21 +7,26 @@ The first is words by their rarity and takes no step; the second is masked langu
 `pretrain/english_books`, `pretrain/common_voice` and `posts/`.
 """
 
+from dataclasses import replace
+
 from mtc.config import Corpus, Pretraining
 from mtc.data import Folder, Pairs, SameLabel, Text
 from mtc.models import ModelSpec
 from mtc.optim import OptimSpec
 
+STARTS = {
+  "words": ModelSpec(layers=1, width=512, heads=8, mlp_width=256, rarity=1e-3),
+  "masked": ModelSpec(layers=6, width=256, heads=4, mlp_width=512),
+}
+
 
 def get_config(start: str = "words") -> Pretraining:
-  if start not in ("words", "masked"):
-    raise ValueError(f"the start {start!r} is unknown; use words or masked")
+  if start not in STARTS:
+    raise ValueError(f"the start {start!r} is unknown; use one of {', '.join(STARTS)}")
 
   def by_language(name: str, text: str = "text") -> Corpus:
     return Corpus(Folder(f"posts/{name}"), SameLabel(text, labels="language"))
 
-  sizes = {"words": (1, 512, 8, 256), "masked": (6, 256, 4, 512)}[start]
-  layers, width, heads, mlp_width = sizes
   return Pretraining(
     corpora={
       "books": Corpus(Text("pretrain/english_books", language="en")),
@@ -37,16 +42,7 @@ def get_config(start: str = "words") -> Pretraining:
       "search_medical": Corpus(Folder("posts/search_medical"), Pairs()),
       "search_ja": Corpus(Folder("posts/search_ja"), Pairs()),
     },
-    model=ModelSpec(
-      architecture="modernbert",
-      layers=layers,
-      width=width,
-      heads=heads,
-      mlp_width=mlp_width,
-      vocab_size=12288,
-      rarity=1e-3 if start == "words" else 0.0,
-      dropout=0.0,
-    ),
+    model=replace(STARTS[start], architecture="modernbert", vocab_size=12288, dropout=0.0),
     optim=OptimSpec(learning_rate=2e-3, b2=0.98),
     exponent=0.75,
     max_alphabet=4000,

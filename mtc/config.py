@@ -122,8 +122,7 @@ class Experiment(Run):
     if not self.tasks:
       raise ValueError("tasks is empty; an experiment trains on at least one Task")
     super().validate()
-    at_least(self, 1, "steps")
-    at_least(self, 1, "chunks")
+    at_least(self, 1, "steps", "chunks")
     at_least(self, 0, "evaluate_every", "diagnose_every", "examples_shown", "card_samples")
     if self.on_leak not in ("warn", "drop", "stop"):
       raise ValueError(f"on_leak={self.on_leak!r} is unknown; use warn, drop or stop")
@@ -157,10 +156,7 @@ class Experiment(Run):
     for role in task.roles():
       if role not in self.prompts:
         raise ValueError(f"role {role!r} of task {name!r} has no prompt; known roles: {', '.join(self.prompts)}")
-    try:
-      task.loss.validate(self.model.dim or (0 if self.model.pretrained else self.model.width))
-    except ValueError as error:
-      raise ValueError(f"loss of task {name!r}: {error}") from None
+    check_loss(name, task, self.model.dim or (0 if self.model.pretrained else self.model.width))
     if not isinstance(task.teacher, tuple) or not all(isinstance(vectors, data.Vectors) for vectors in task.teacher):
       raise ValueError(
         f"teacher={task.teacher!r} of task {name!r} is not a tuple of Vectors; use for example "
@@ -216,6 +212,14 @@ class Pretraining(Run):
       raise ValueError(f"mask_rate={self.mask_rate} is not in (0, 1); 0.15 to 0.4 are usual")
     if not 0 <= self.exponent <= 1:
       raise ValueError(f"exponent={self.exponent} is not in [0, 1]; 1 draws every token alike, 0 every language")
+
+
+def check_loss(name: str, task: Task, dim: int) -> None:
+  """Raises ValueError where the task's loss cannot be right for embeddings of `dim` dimensions; 0 = not yet known."""
+  try:
+    task.loss.validate(dim)
+  except ValueError as error:
+    raise ValueError(f"loss of task {name!r}: {error}") from None
 
 
 def at_least(settings: Any, least: int, *names: str) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from mtc import data, models
-from mtc.config import Experiment, Task
+from mtc.config import Experiment, Task, check_loss
 from mtc.embed import Embedder, load
 
 _FORMAT = 1  # of a new tokenizer; count it up where the same texts shall give another one
@@ -50,12 +50,7 @@ def start_model(experiment: Experiment, workdir: Path) -> Embedder:
         f"max_length={task.max_length} of task {name!r} is over the {positions} positions of this model; "
         f"use {positions} or less"
       )
-  if not spec.dim:  # else the config was checked with it
-    for name, task in experiment.tasks.items():
-      try:
-        task.loss.validate(models.width(config))
-      except ValueError as error:
-        raise ValueError(f"loss of task {name!r}: {error}") from None
+    check_loss(name, task, spec.dim or models.width(config))
   encoder = models.build(config, spec)
   # Compiled, so that the random backbone that a pretrained one replaces is never made.
   params = jax.jit(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from flax import traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,13 +40,15 @@ def weigh_words(params: PyTree, counts: np.ndarray, constant: float, key: jax.Ar
   weight = jnp.asarray(constant / (constant + counts / (counts.sum() or 1)), jnp.float32)[:, None]
   scale = 0.02 * np.sqrt(width)  # the usual length of an embedding at the start
   table = scale * (jnp.sqrt(1 - weight**2) * common + weight * own)
-  embeddings = backbone["embeddings"] | {"word": {"embedding": table}}
-  last = _last_norm(backbone)
-  return dict(params) | {
-    "backbone": jax.tree_util.tree_map_with_path(
-      lambda path, leaf: _started(_names(path), leaf, last), dict(backbone) | {"embeddings": embeddings}
-    )
-  }
+  flat: dict[Any, Any] = traverse_util.flatten_dict(dict(backbone))
+  flat["embeddings", "word", "embedding"] = table
+  last = (*_last_norm(backbone), "scale")
+  flat[last] = jnp.asarray(flat[last]).at[-2:].set(0)
+  for path, leaf in flat.items():
+    # Zeros where a layer writes to what it passes on; what it reads keeps its random values, so that it can learn.
+    if "attention_output" in path or "mlp_output" in path:
+      flat[path] = jnp.zeros_like(leaf)
+  return dict(params) | {"backbone": traverse_util.unflatten_dict(flat)}
 
 
 def _last_norm(backbone: PyTree) -> tuple[str, ...]:
@@ -54,14 +57,3 @@ def _last_norm(backbone: PyTree) -> tuple[str, ...]:
     return ("final_norm",)
   layers = sum(name.startswith("layer_") for name in backbone)
   return (f"layer_{layers - 1}", "mlp_norm")
-
-
-def _started(path: tuple[str, ...], leaf: jax.Array, last: tuple[str, ...]) -> jax.Array:
-  if path == (*last, "scale"):
-    return jnp.asarray(leaf).at[-2:].set(0)
-  # Zeros where a layer writes to what it passes on; what it reads keeps its random values, so that it can learn.
-  return jnp.zeros_like(leaf) if {"attention_output", "mlp_output"} & set(path) else leaf
-
-
-def _names(path: tuple[Any, ...]) -> tuple[str, ...]:
-  return tuple(getattr(key, "key", "") for key in path)
