@@ -218,7 +218,8 @@ def _sentence_transformer(name: str) -> TextEncoder:
       f"st={name} needs the library sentence-transformers ({error}); install mtc[torch], or give the directory "
       "without st= to encode in JAX"
     ) from error
-  model = library.SentenceTransformer(name)
+  directory = models.directory_of(name)
+  model = library.SentenceTransformer(str(directory) if directory.is_dir() else name)
 
   def encode(texts: Sequence[str], role: str = "document") -> np.ndarray:
     encode = model.encode_query if role == "query" else model.encode_document

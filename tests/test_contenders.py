@@ -132,3 +132,11 @@ def test_sentence_transformers_gives_the_vectors_of_mtc(folder, make_embedder):
     vectors = [one.encoder(TABLE)(["a cat sat", "the dog"], role=role) for one in (ours, theirs)]
     np.testing.assert_allclose(*vectors, atol=1e-5)
   assert theirs.cost().dimensions == 8
+
+
+@pytest.mark.torch
+@pytest.mark.filterwarnings("default")
+def test_sentence_transformers_reads_the_encoder_that_mtc_brings():
+  ours, theirs = parse(["a=mtc-mini", "st=mtc-mini"], "", endpoint)
+  vectors = [one.encoder(TABLE)(["a cat sat", "the dog"]) for one in (ours, theirs)]
+  np.testing.assert_allclose(*vectors, atol=1e-5)

@@ -85,16 +85,19 @@ class Masker:
       raise ValueError("there is no text to learn from or to measure with; give at least a few hundred texts")
     tokens = np.array([tokens for _, tokens in self.groups.values()], float)
     self.shares = tokens**exponent / np.sum(tokens**exponent)
-    drawn = [np.minimum(np.diff(self._corpora[n].offsets)[texts], length).mean() for n, texts in self._texts]
+    drawn = [self._drawn_of(self._corpora[number])[texts].mean() for number, texts in self._texts]
     chance = self.shares / drawn
     self._chance, self._mean = np.cumsum(chance / chance.sum()), float(np.sum(chance / chance.sum() * drawn))
+
+  def _drawn_of(self, corpus: Prepared) -> np.ndarray:
+    """How many tokens a row takes of each text."""
+    return np.minimum(np.diff(corpus.offsets), self._length)
 
   def frequencies(self) -> np.ndarray:
     """f64[ids of the tokenizer]: the share of each token in all that is drawn, languages balanced as the steps are."""
     found = np.zeros(len(self._starts))
     for number, corpus in enumerate(self._corpora):
-      sizes = np.diff(corpus.offsets)
-      drawn = np.minimum(sizes, self._length)
+      sizes, drawn = np.diff(corpus.offsets), self._drawn_of(corpus)
       weight = np.zeros(len(sizes))  # of each token of a text
       for share, (owner, texts) in zip(self.shares, self._texts, strict=True):
         if owner == number:  # a text may be in several groups
