@@ -1,4 +1,4 @@
-# Two commands, on a machine with nothing but Python >= 3.11 and make:
+# Two commands, on a machine with nothing but Python 3.11, 3.12 or 3.13 and make:
 #
 #   make train    trains the reference experiment on the built-in data, offline, into runs/demo
 #   make test     runs the tests

@@ -1,4 +1,4 @@
-"""The reference: four tasks at once, on the built-in data, on ../shared/posts or on a directory of your own.
+"""The reference: four tasks at once, on the built-in data or on a directory of your own.
 
 python -m mtc.main --config configs/multitask.py --workdir runs/a [--config.data_dir=DIR] [--config.steps=2000]
 """

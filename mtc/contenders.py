@@ -1,6 +1,6 @@
 """What can be scored side by side: a model, vectors in a file, counted words, an endpoint. `parse` reads its name.
 
-[NAME=]DIR                         an mtc export, a sentence-transformers or a Hugging Face directory, in JAX
+[NAME=]DIR_OR_HUB_NAME[,dim=N]     an mtc export, a sentence-transformers or a Hugging Face directory, in JAX
 [NAME=]FILE.npy                    vectors that somebody else made, a row for each text of a JSONL file
 [NAME=]tfidf, [NAME=]bm25          words counted; BM25 where there are queries and documents
 [NAME=]st=DIR_OR_HUB_NAME          through the library sentence-transformers (the extra mtc[torch])
@@ -9,6 +9,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+import functools
 import importlib
 import json
 from pathlib import Path
@@ -112,7 +113,8 @@ def parse(given: Sequence[str], texts: str, endpoint: Callable[..., Api]) -> lis
   names: dict[str, str] = {}
   for one in given:
     head, mark, tail = one.partition("=")
-    name, spec = (head, tail) if mark and head not in _KINDS and not Path(one).exists() else (_usual_name(one), one)
+    named = mark and head not in _KINDS and not head.endswith(",dim") and not Path(one).exists()
+    name, spec = (head, tail) if named else (_usual_name(one), one)
     if not name or not spec:
       raise ValueError(f"the contender {one!r} has no {'name' if spec else 'directory, file or kind'}; {_EXPECTED}")
     if name in names:
@@ -130,8 +132,9 @@ def _usual_name(spec: str) -> str:
   kind, mark, rest = spec.partition("=")
   if mark and kind == "api":
     return rest.partition("#")[2]
-  path = Path(rest if mark and kind == "st" else spec)
-  return path.absolute().parent.name if path.name == "export" else path.name
+  model, cut, dim = (rest if mark and kind == "st" else spec).partition(",dim=")
+  path = Path(model)
+  return (path.absolute().parent.name if path.name == "export" else path.name) + (f"@{dim}" if cut else "")
 
 
 def _open(name: str, spec: str, texts: str, endpoint: Callable[..., Api]) -> Contender:
@@ -152,11 +155,19 @@ def _open(name: str, spec: str, texts: str, endpoint: Callable[..., Api]) -> Con
   elif spec.endswith(".npy"):
     encode = lookup(Path(texts) if texts else Path(spec).with_suffix(".jsonl"), Path(spec))
     return Contender(name, lambda table: encode, lambda: None)
-  elif not models.directory_of(spec).is_dir():
-    raise ValueError(f"the contender {spec!r} is not there; {_EXPECTED}")
   else:
-    encode = load(spec).encode
+    encode = _model(spec)
   return Contender(name, lambda table: encode)
+
+
+def _model(spec: str) -> TextEncoder:
+  directory, cut, dim = spec.partition(",dim=")
+  if "/" not in directory and not models.directory_of(directory).is_dir():
+    raise ValueError(f"the contender {spec!r} is not there; {_EXPECTED}")
+  model = load(directory)
+  if cut and not (dim.isdecimal() and 1 <= int(dim) <= model.width):
+    raise ValueError(f"dim={dim} of the contender {spec!r} is not in 1..{model.width}, the dimensions of this model")
+  return functools.partial(model.encode, dim=int(dim) if cut else None)
 
 
 def lookup(texts_path: Path, vectors_path: Path) -> TextEncoder:
@@ -215,7 +226,7 @@ def _sentence_transformer(name: str) -> TextEncoder:
     library = importlib.import_module("sentence_transformers")
   except ImportError as error:
     raise ValueError(
-      f"st={name} needs the library sentence-transformers ({error}); install mtc[torch], or give the directory "
+      f"st={name} needs the library sentence-transformers ({error}); install mtc[torch] (pip install '.[torch]' in the checkout), or give the directory "
       "without st= to encode in JAX"
     ) from error
   directory = models.directory_of(name)

@@ -177,18 +177,14 @@ def load(directory: str | Path, dtype: str = "float32") -> Embedder:
   """Loads an mtc export, a sentence-transformers directory, or a plain Hugging Face directory (mean pooling).
 
   Args:
-    directory: of the model, or "mtc-mini".
+    directory: of the model, its name on the Hugging Face hub, or "mtc-mini".
     dtype: what the encoder computes in, and holds the weights of its dense layers in: float32 or bfloat16. The vectors
       are float32 either way.
 
   Raises:
     ValueError: it is none of these, or its parts do not fit together; says which.
   """
-  root = models.directory_of(directory)
-  if not root.is_dir():
-    raise ValueError(
-      f"--model {root} is not a directory; name an export/, a sentence-transformers or a Hugging Face directory"
-    )
+  root = models.resolve(str(directory), f"--model {directory}")
   layout = models.load_sentence_transformer(root) if models.is_sentence_transformer(root) else None
   backbone = layout.backbone if layout else root
   config = models.read_config(backbone)

@@ -111,4 +111,4 @@ def _import(module: str) -> Any:
   try:
     return importlib.import_module(module)  # by name: mteb needs PyTorch, and is there only for those who ask for it
   except ImportError as error:
-    raise ImportError(f"mteb cannot be imported ({error}); pip install 'mtc[mteb]'") from error
+    raise ImportError(f"mteb cannot be imported ({error}); pip install '.[mteb]' in the checkout") from error

@@ -102,6 +102,19 @@ def test_texts_that_are_none(folder, line):
     lookup(folder / "t.jsonl", folder / "v.npy")
 
 
+def test_a_model_is_scored_with_its_first_dimensions(folder, make_embedder):
+  export.write(make_embedder(0), folder / "run" / "export")
+  whole, first = parse(["run/export", "run/export,dim=3"], "", endpoint)
+  assert (whole.name, first.name) == ("run", "run@3")
+  vectors = first.encoder(TABLE)(["a cat sat", "the dog"])
+  cut = whole.encoder(TABLE)(["a cat sat", "the dog"])[:, :3]
+  np.testing.assert_allclose(vectors, cut / np.linalg.norm(cut, axis=1, keepdims=True), atol=1e-6)
+  assert first.cost().dimensions == 3
+  for dim in ("0", "9", "many", ""):
+    with pytest.raises(ValueError, match=rf"dim={dim} of the contender 'run/export,dim={dim}' is not in 1..8"):
+      parse([f"run/export,dim={dim}"], "", endpoint)
+
+
 def test_vectors_that_do_not_fit_their_texts(folder):
   write(folder / "one.jsonl", [{"text": "a"}])
   with pytest.raises(ValueError, match=r"shape \(3, 3\), but .* has 1 texts"):

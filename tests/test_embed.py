@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import huggingface_hub
 import jax
 import numpy as np
 import pytest
@@ -243,6 +244,24 @@ def test_bad_files(embedder, tmp_path, name, content, message):
 def test_importing_mtc_costs_nothing():
   code = "import sys, mtc; print([m for m in ('jax', 'numpy', 'transformers', 'tensorflow') if m in sys.modules])"
   assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_name_on_the_hub_is_loaded_like_its_directory(exported, texts, monkeypatch):
+  asked = []
+
+  def snapshot_download(name, **_):
+    asked.append(name)
+    return str(exported)
+
+  monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+  np.testing.assert_array_equal(mtc.load("someone/something").encode(texts), mtc.load(exported).encode(texts))
+  assert asked == ["someone/something"]
+
+
+def test_a_name_that_cannot_be_had_is_told_as_it_was_typed(tmp_path, monkeypatch):
+  monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+  with pytest.raises(ValueError, match="^--model someone/something is not a directory here and could not be had from"):
+    mtc.load("someone/something")
 
 
 @pytest.mark.torch

@@ -75,7 +75,7 @@ def test_bad_input(directory, without_mteb, monkeypatch):
   with pytest.raises(ValueError, match=r"dim=9 is not in 0\.\.8"):
     MtcEncoder(directory, dim=9)
   monkeypatch.setitem(sys.modules, "mteb.models.model_meta", None)
-  with pytest.raises(ImportError, match=r"pip install 'mtc\[mteb\]'"):
+  with pytest.raises(ImportError, match=r"pip install '\.\[mteb\]'"):
     MtcEncoder(directory)
 
 

@@ -38,17 +38,22 @@ def directory_of(name: str | pathlib.Path) -> pathlib.Path:
   return directory if directory.exists() else _BROUGHT.get(str(name), directory)
 
 
-def resolve(pretrained: str) -> pathlib.Path:
+def resolve(pretrained: str, named: str = "") -> pathlib.Path:
   """The directory of a model: that of `directory_of`, else the snapshot of this name on the Hugging Face hub.
+
+  Args:
+    pretrained: a directory, "mtc-mini" or a name on the hub.
+    named: what the user typed, for errors; "" = model.pretrained.
 
   Raises:
     ValueError: it is neither, or the hub cannot be reached and there is no earlier download.
   """
+  named = named or f"model.pretrained={pretrained!r}"
   directory = directory_of(pretrained)
   if directory.is_dir():
     return directory
   if pretrained.startswith((".", "/", "~")) or pretrained.count("/") > 1 or directory.exists():
-    raise ValueError(f"model.pretrained={pretrained!r} is not a directory; use a model directory or a hub name")
+    raise ValueError(f"{named} is not a directory; use a model directory or a hub name")
   import huggingface_hub
   from huggingface_hub.errors import HFValidationError
 
@@ -57,7 +62,7 @@ def resolve(pretrained: str) -> pathlib.Path:
     return pathlib.Path(huggingface_hub.snapshot_download(pretrained, allow_patterns=patterns, etag_timeout=5))
   except (OSError, HFValidationError) as error:
     raise ValueError(
-      f"model.pretrained={pretrained!r} is not a directory here and could not be had from the Hugging Face hub "
+      f"{named} is not a directory here and could not be had from the Hugging Face hub "
       f"({type(error).__name__}); use a directory, check the name, or download it where there is network"
     ) from error
 
