@@ -226,8 +226,8 @@ def _sentence_transformer(name: str) -> TextEncoder:
     library = importlib.import_module("sentence_transformers")
   except ImportError as error:
     raise ValueError(
-      f"st={name} needs the library sentence-transformers ({error}); install mtc[torch] (pip install '.[torch]' in the checkout), or give the directory "
-      "without st= to encode in JAX"
+      f"st={name} needs the library sentence-transformers ({error}); install mtc[torch] (in the checkout: pip install "
+      "'.[torch]'), or give the directory without st= to encode in JAX"
     ) from error
   directory = models.directory_of(name)
   model = library.SentenceTransformer(str(directory) if directory.is_dir() else name)
