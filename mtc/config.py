@@ -135,6 +135,11 @@ class Experiment(Run):
       )
     for name, task in self.tasks.items():
       self._validate_task(name, task)
+    for name in self.evaluations:
+      if not name or "/" in name:
+        raise ValueError(
+          f"the evaluation name {name!r} is empty or has a '/', which comes after it in the scores' names; use '_'"
+        )
 
   def _validate_task(self, name: str, task: Task) -> None:
     if not name.isidentifier():

@@ -11,6 +11,7 @@ then --texts=FILE.jsonl has the texts of the .npy, row by row. --report=FILE.htm
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -190,19 +191,21 @@ def before(
 ) -> dict[str, Any]:
   """The scores of TF-IDF as "tfidf" and, given its encoder, those of the untrained model and the seconds they took.
 
-  Each is measured once, and kept in `path`.
+  Each is measured once and kept in `path`; anew where the evaluators or the tables are others by now.
   """
+  content = repr([(evaluations[name].evaluator, table) for name, table in tables.items()])
+  of = hashlib.sha256(content.encode()).hexdigest()
   found = json.loads(path.read_text()) if path.exists() else {}
-  measured = dict(found)
-  if encode and "untrained" not in found:
+  measured: dict[str, Any] = dict(found) if found.get("of") == of else {"of": of}
+  if encode and "untrained" not in measured:
     began = time.perf_counter()
     measured["untrained"] = score(encode, tables, evaluations)
     measured["untrained_seconds"] = time.perf_counter() - began
-  if "tfidf" not in found:
+  if "tfidf" not in measured:
     measured["tfidf"] = tfidf_scores(tables, evaluations)
   if measured != found:
     records.write_json(path, measured)
-  return measured
+  return {name: value for name, value in measured.items() if name != "of"}
 
 
 def report(columns: Mapping[str, Mapping[str, float]], costs: Mapping[str, Cost] | None = None) -> str:
@@ -279,7 +282,7 @@ def _read_table(source: data.Rows, evaluation: Evaluation, split: str, on_bad_ro
     return data.read(source, split, examples, on_bad_row)
 
   if isinstance(examples, data.Pairs):
-    return _search(source, list(rows(split)))
+    return _search(source, list(rows(split)), on_bad_row)
   if isinstance(examples, data.Scored):
     read = list(rows(split))
     return Graded(
@@ -313,16 +316,16 @@ def _check_kind(evaluation: Evaluation, table: Table) -> None:
     )
 
 
-def _search(source: data.Rows, read: Sequence[data.Example]) -> Search:
+def _search(source: data.Rows, read: Sequence[data.Example], on_bad_row: str) -> Search:
   queries, corpus, qrels, languages, spoken = {}, {}, {}, {}, {}
   for row in read:
     query, document = row["anchor_id"] or row["anchor"], row["positive_id"] or row["positive"]
     queries[query], corpus[document], languages[query] = row["anchor"], row["positive"], row["language"]
-    qrels.setdefault(query, {})[document] = row["score"] or 1.0
+    qrels.setdefault(query, {})[document] = 1.0 if row["score"] is None else row["score"]
   if "corpus" in source.splits():
-    documents = [row for _, row in source.rows("corpus")]
-    corpus = {row["id"]: row["text"] for row in documents}
-    spoken = {row["id"]: row.get("language") or "" for row in documents}
+    found = data.documents(source, on_bad_row)
+    corpus = {identity: row["text"] for identity, row in found.items()}
+    spoken = {identity: row.get("language") or "" for identity, row in found.items()}
   return Search(queries, corpus, qrels, languages, spoken)
 
 

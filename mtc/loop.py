@@ -51,7 +51,7 @@ def run(
   train_step: Callable[[TrainState, Any], tuple[TrainState, dict]],
   make_batch: Callable[[int], Any],
   begin: Callable[[int], None],
-  measure: Callable[[TrainState, int, int, records.Metrics], float | None],
+  measure: Callable[[TrainState, int, records.Metrics], float | None],
   diagnose: Callable[[TrainState, Any, int, records.Metrics], bool] = lambda state, batch, step, writer: False,
   examples: Callable[[int], Mapping[str, Any]] = lambda number: {},
   origins: Mapping[str, Origin] = MappingProxyType({}),
@@ -66,7 +66,7 @@ def run(
     train_step: of `step.make_step`.
     make_batch: the batch of a step, from its number alone.
     begin: is told the number of steps taken before, once they are known.
-    measure: (state, step, step of the checkpoint before, writer) -> what the best checkpoint is chosen by, if anything.
+    measure: (state, step, writer) -> what the best checkpoint is chosen by, if anything.
     diagnose: (state before a step, its batch, its number from 1 on, writer) -> whether it did anything.
     examples: what the batch of a step holds, for people, as JSON by task; asked for where a step is not finite.
     origins: of the training data, by task or corpus; looked at when a checkpoint is saved.
@@ -74,24 +74,21 @@ def run(
 
   Raises:
     FloatingPointError: a step was not finite, as the settings say; names the file that says what it held.
-    ValueError: the training data changed; what was trained before is saved.
+    ValueError: the training data changed, or `measure` cannot; what was trained before is saved.
     OSError: the disk is full, or refuses.
   """
-  first = 0
   if parallel.is_main_process():
     mend_scores(remote.checkpoints(workdir))
   parallel.meet("the checkpoints")
   with contextlib.closing(Checkpoints(remote.checkpoints(workdir))) as checkpoints:
-    restored = checkpoints.restore(state)
-    if restored is not None:
-      state, first = restored
+    state, first = checkpoints.restore(state) or (state, 0)
     state = parallel.replicate(state)
     begin(first)
     parallel.meet("the first step")
     with contextlib.closing(records.Metrics(workdir, first, parallel.is_main_process())) as writer:
 
-      def measured(now: TrainState, taken: int, saved: int) -> float | None:
-        return measure(now, taken, saved, writer)
+      def measured(now: TrainState, taken: int) -> float | None:
+        return measure(now, taken, writer)
 
       def diagnosed(now: TrainState, batch: Any, step: int) -> bool:
         return diagnose(now, batch, step, writer)
@@ -131,7 +128,7 @@ def _steps(
   checkpoints: Checkpoints,
   writer: records.Metrics,
   watch: "_Watch",
-  measure: Callable[[TrainState, int, int], float | None],
+  measure: Callable[[TrainState, int], float | None],
   diagnose: Callable[[TrainState, Any, int], bool],
   origins: Mapping[str, Origin],
   profile: "_Profile",
@@ -168,7 +165,14 @@ def _steps(
         _check_mapped(origins)
         host = parallel.to_host(state)
         check_finite(host, taken)
-        checkpoints.save(host, taken, measure(state, taken, saved))
+        try:
+          best = measure(state, taken)
+        except (ValueError, OSError):
+          checkpoints.save(host, taken)
+          checkpoints.wait()
+          raise
+        checkpoints.save(host, taken, best)
+        del host  # else a second copy of the state stays in memory until the next one
         saved = taken
         _check_unchanged(origins, checkpoints, taken)
         watch.restart()

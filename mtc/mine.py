@@ -316,7 +316,7 @@ def read_task(
     raise ValueError(f"split {split!r} of {source} has no pair")
   corpus = [("", text) for text in more]
   if "corpus" in source.splits():
-    corpus += [(row["id"], row["text"]) for _, row in source.rows("corpus")]
+    corpus += [(identity, row["text"]) for identity, row in data.documents(source, on_bad_row).items()]
   return rows, join(rows, corpus)
 
 

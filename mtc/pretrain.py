@@ -128,7 +128,8 @@ def _start(settings: Pretraining, workdir: Path) -> tuple[Embedder, models.Head]
   if spec.pretrained:
     directory = models.resolve(spec.pretrained)
     loaded = load(directory)
-    config, tokenizer, spec = loaded.config, loaded.tokenizer, replace(spec, pooling=loaded.spec.pooling)
+    config, tokenizer = loaded.config, loaded.tokenizer
+    spec = replace(spec, pooling=settings.model.pooling or loaded.spec.pooling)
   else:
     if spec.tokenizer:
       models.check_links(spec.tokenizer)
@@ -206,7 +207,7 @@ def _run(
   state = step_lib.init_state(model.params, {}, optimizer, settings.optim.freeze)
   evaluation = parallel.across_devices(lambda params, batch: (params, loss(params, batch, None)[1]))
 
-  def measure(state: TrainState, taken: int, saved: int, writer: records.Metrics) -> float:
+  def measure(state: TrainState, taken: int, writer: records.Metrics) -> float:
     params = parallel.replicate(parallel.to_host(state.params))
     values = []
     for number in range(_HELD_OUT_STEPS):

@@ -45,17 +45,16 @@ def workdir(name: str) -> Iterator[Path]:
   try:
     mirror.pull()
   except Exception as error:  # of whichever library speaks to the bucket
-    shutil.rmtree(mirror.here)
+    mirror.close()
     raise ValueError(
       f"--workdir {name} cannot be read ({type(error).__name__}: {error}); check its name and your credentials"
     ) from error
   _buckets[mirror.here] = mirror.there
   try:
-    with mirror.following() if parallel.is_main_process() else contextlib.nullcontext():
+    with mirror.following() if parallel.is_main_process() else contextlib.closing(mirror):
       yield mirror.here
   finally:
     del _buckets[mirror.here]
-  shutil.rmtree(mirror.here)
 
 
 def _alone(folder: Path) -> contextlib.AbstractContextManager[None]:
@@ -142,9 +141,13 @@ class _Mirror:
           found[path.relative_to(self.here).as_posix()] = stat.st_mtime_ns, stat.st_size
     return found
 
+  def close(self) -> None:
+    """Removes the folder here."""
+    shutil.rmtree(self.here, ignore_errors=True)  # a run does not fail because a temporary folder stays
+
   @contextlib.contextmanager
   def following(self) -> Iterator[None]:
-    """Sends what changes while the block runs, and the rest at its end, however it ends."""
+    """Sends what changes while the block runs, and the rest at its end, however it ends; then nothing is left here."""
     ended = threading.Event()
 
     def follow() -> None:
@@ -165,3 +168,4 @@ class _Mirror:
         self.push()
       except Exception as error:
         raise OSError(f"{self.there} cannot be written, and what it lacks is still in {self.here}: {error}") from error
+      self.close()

@@ -20,12 +20,12 @@ from mtc.embed import Embedder, load
 _FORMAT = 1  # of a new tokenizer; count it up where the same texts shall give another one
 
 
-def start_model(experiment: Experiment, workdir: Path) -> Embedder:
+def start_model(experiment: Experiment, workdir: Path, untrained: Path | None = None) -> Embedder:
   """The untrained embedder of an experiment: the same for the same config and data, however often a run is resumed.
 
   A sentence-transformers directory brings its pooling, projection and prompts for what the config leaves empty. Without
   `model.pretrained` the encoder starts from `seed`, with a tokenizer trained on the tasks' training texts,
-  which is kept in the workdir.
+  which is kept in the workdir; or with `untrained` as the model of this directory, which began so before.
 
   Raises:
     ValueError: the model cannot be read, a task's max_length is over its positions, or its loss wants more dimensions.
@@ -33,8 +33,8 @@ def start_model(experiment: Experiment, workdir: Path) -> Embedder:
   spec = experiment.model
   longest = max(task.max_length for task in experiment.tasks.values())
   prompts, loaded = dict(experiment.prompts), None
-  if spec.pretrained:
-    loaded = load(models.resolve(spec.pretrained))
+  if untrained or spec.pretrained:
+    loaded = load(untrained or models.resolve(spec.pretrained))
     config, tokenizer, spec = loaded.config, loaded.tokenizer, _adopt(spec, loaded.spec)
     prompts |= {role: prompt for role, prompt in loaded.prompts.items() if not prompts.get(role)}
   else:

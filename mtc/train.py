@@ -50,16 +50,22 @@ def prepare(experiment: Experiment, workdir: Path, command: Sequence[str] = ()) 
   if finished(workdir):
     return lambda: _already_done(workdir)
   tables = {which: evaluate.read_tables(experiment, which) for which in ("test", "validation")}
-  if experiment.best_metric and experiment.best_metric.split("/")[0] not in tables["validation"]:
+  # As on the tests, see _begin: an evaluator that cannot score its validation says so now, not at a checkpoint.
+  measured = evaluate.tfidf_scores(tables["validation"], experiment.evaluations)
+  if experiment.best_metric and experiment.best_metric not in measured:
     raise ValueError(
-      f"best_metric={experiment.best_metric!r} names no evaluation with validation; "
-      f"there is {', '.join(tables['validation'])}"
+      f"best_metric={experiment.best_metric!r} is not measured on validation; "
+      f"use one of {', '.join(measured) or 'none: no evaluation has such a split here'}"
     )
   return _ready(experiment, workdir, command, find_leaks(experiment, tables), tables["test"], tables["validation"])
 
 
 def prepare_unscored(
-  experiment: Experiment, workdir: Path, leaks: Mapping[str, data.Leaks], command: Sequence[str] = ()
+  experiment: Experiment,
+  workdir: Path,
+  leaks: Mapping[str, data.Leaks],
+  command: Sequence[str] = (),
+  untrained: Path | None = None,
 ) -> Callable[[], int]:
   """As `prepare`, for whoever evaluates the export himself: the run measures nothing, and chooses no best checkpoint.
 
@@ -68,6 +74,7 @@ def prepare_unscored(
     workdir: the folder of the run.
     leaks: of `find_leaks`.
     command: what the user typed, for the record.
+    untrained: as of `start`.
 
   Raises:
     ValueError, OSError: the config, the data, the model or the workdir cannot be used; says what would.
@@ -76,7 +83,7 @@ def prepare_unscored(
   workdir = records.open_workdir(workdir, experiment)
   if finished(workdir):
     return lambda: _already_done(workdir)
-  return _ready(experiment, workdir, command, leaks, {}, {})
+  return _ready(experiment, workdir, command, leaks, {}, {}, untrained)
 
 
 def finished(workdir: Path) -> bool:
@@ -91,8 +98,9 @@ def _ready(
   leaks: Mapping[str, data.Leaks],
   tables: evaluate.Tables,
   validation: evaluate.Tables,
+  untrained: Path | None = None,
 ) -> Callable[[], int]:
-  model, prepared = start(experiment, workdir, leaks)
+  model, prepared = start(experiment, workdir, leaks, untrained)
   counts = optim.count(step_lib.init_params(model.params, experiment.tasks), experiment.optim.freeze)
   sampler = make_sampler(experiment, prepared)
   packer = data.Packer(prepared, sampler, parallel.device_count(), parallel.local_devices(), experiment.chunks)
@@ -138,7 +146,7 @@ def make_sampler(experiment: Experiment, prepared: Mapping[str, data.Prepared]) 
 
 
 def start(
-  experiment: Experiment, workdir: Path, leaks: Mapping[str, data.Leaks]
+  experiment: Experiment, workdir: Path, leaks: Mapping[str, data.Leaks], untrained: Path | None = None
 ) -> tuple[Embedder, dict[str, data.Prepared]]:
   """The untrained model of an experiment, and the training examples of each task in its tokens.
 
@@ -146,11 +154,12 @@ def start(
     experiment: what to do.
     workdir: of the run.
     leaks: of each task, whose rows are left out where `on_leak` says so.
+    untrained: the directory of a model that was made so before, words weighed and all, to begin with; None = make it.
 
   Raises:
     ValueError, OSError: the model or the data cannot be used; says what would.
   """
-  model = start_model(experiment, workdir)
+  model = start_model(experiment, workdir, untrained)
   prepared = {}
   for name, task in experiment.tasks.items():
     anchor, positive = task.roles()
@@ -166,14 +175,13 @@ def start(
       teacher=_teacher(experiment, name, model.width),
       without=leaks[name].leaking if experiment.on_leak == "drop" else (),
     )
-  if experiment.model.rarity:
+  if experiment.model.rarity and not untrained:
     # A task counts by its part in the steps, not by how many texts it has.
     rows = len(model.params["backbone"]["embeddings"]["word"]["embedding"])
-    parts = {name: float(task.batch_size) for name, task in experiment.tasks.items()}
-    if experiment.mixing.kind != "all":  # a step is of one task
-      drawn = experiment.mixing.shares({name: len(p.anchor) for name, p in prepared.items()})
-      parts = {name: drawn[name] * part for name, part in parts.items()}
-    counts = [parts[name] * np.bincount(p.tokens, minlength=rows) / len(p.tokens) for name, p in prepared.items()]
+    mix = make_sampler(experiment, prepared).mix(experiment.steps)
+    counts = [
+      mix[name].examples * np.bincount(p.tokens, minlength=rows) / len(p.tokens) for name, p in prepared.items()
+    ]
     key = jax.random.key(experiment.seed)
     weighed = models.weigh_words(model.params, np.sum(counts, axis=0), experiment.model.rarity, key)
     model = replace(model, params=weighed)
@@ -194,19 +202,20 @@ class _Run:
   validation: evaluate.Tables
   train_step: fit.Ahead
   free: int | None  # bytes of each device before the run
+  diagnosed: bool = True  # as long as there is memory for it
 
   def __call__(self) -> int:
     """Trains to the end, or to `stop_after`, or to a signal; returns the exit code."""
     experiment = self.experiment
     optimizer = optim.make_optimizer(experiment.optim, experiment.steps)
-    state = step_lib.init_state(
-      self.model.params, experiment.tasks, optimizer, experiment.optim.freeze, experiment.balancing
-    )
     speed = loop.Speed(self._flops, flops.matrix_peak(experiment.model.dtype))
     ended = loop.run(
       experiment,
       self.workdir,
-      state,
+      # Without a name here: the loop lets it go, and the run would keep a second copy.
+      step_lib.init_state(
+        self.model.params, experiment.tasks, optimizer, experiment.optim.freeze, experiment.balancing
+      ),
       self.train_step,
       self.packer.step,
       functools.partial(self._begin, speed.peak),
@@ -300,19 +309,19 @@ class _Run:
     state = self.counts.state_bytes
     return f"memory of each device: about {(state + kept) / 2**20:,.0f} MiB{free}. Grids:"
 
-  def _validate(self, state: TrainState, taken: int, saved: int, writer: records.Metrics) -> float | None:
+  def _validate(self, state: TrainState, taken: int, writer: records.Metrics) -> float | None:
     """Scores the validation splits where one is due; returns what the best checkpoint is chosen by."""
     experiment = self.experiment
-    every = experiment.evaluate_every or experiment.steps
-    if not self.validation or (taken // every == saved // every and taken < experiment.steps):
+    every, apart = experiment.evaluate_every or experiment.steps, experiment.checkpoint_every
+    # The first of the regular checkpoints after `every` steps: where a run was interrupted changes nothing.
+    due = taken == experiment.steps or (taken % apart == 0 and taken % every < apart)
+    if not self.validation or not due:
       return None
     embedder = self._with(parallel.to_host(state.params["encoder"]))
     scores = evaluate.score(embedder.encode, self.validation, experiment.evaluations)
     writer.write(taken, {f"validation/{name}": value for name, value in scores.items()})
     if not experiment.best_metric:
       return float(np.mean(list(evaluate.first_metrics(scores).values())))
-    if experiment.best_metric not in scores:
-      raise ValueError(f"best_metric={experiment.best_metric!r} was not measured; there is {', '.join(scores)}")
     return scores[experiment.best_metric]
 
   @functools.cached_property
@@ -336,9 +345,16 @@ class _Run:
   def _diagnose(self, state: TrainState, batch: Step, number: int, writer: records.Metrics) -> bool:
     """Measures gradients and geometry where they are due; says whether they were."""
     every = self.experiment.diagnose_every
-    if not every or number % every:
+    if not every or number % every or not self.diagnosed:
       return False
-    metrics = {name: float(value) for name, value in parallel.to_host(self._diagnosis(state, batch)).items()}
+    try:
+      metrics = {name: float(value) for name, value in parallel.to_host(self._diagnosis(state, batch)).items()}
+    except jax.errors.JaxRuntimeError as error:  # it holds a gradient for each task; the state is as it was
+      if "RESOURCE_EXHAUSTED" not in str(error):
+        raise
+      self.diagnosed = False
+      print(f"step {number}: no memory to compare the tasks' gradients, so this is left out; see diagnose_every")
+      return True
     writer.write(number, metrics)
     if parallel.is_main_process():
       self._collapse.see(number, metrics)

@@ -259,8 +259,6 @@ class _Report:
   def _experiment_of(self, way: Way, seed: int, rate: float) -> Experiment:
     run = copy.deepcopy(self.experiment)
     run.seed, run.steps, run.stop_after, run.optim.learning_rate = seed, self.budgets.steps(way), 0, rate
-    if not run.model.pretrained:
-      run.model = replace(run.model, pretrained=str(self._start(seed)), tokenizer="", rarity=0.0)
     if way.kind == "alone":
       run.tasks, run.mixing, run.balancing = {way.task: run.tasks[way.task]}, data.Mixing(), balancing.Fixed()
     elif way.kind == "without":
@@ -281,7 +279,9 @@ class _Report:
       run = self._experiment_of(way, seed, rate)
       leaks = {task: self.leaks[task] for task in run.tasks}
       with cli.mistakes():
-        go = train.prepare_unscored(run, folder, leaks, self.command)
+        # Beside the config, which is kept: the folder of a report may move.
+        untrained = None if run.model.pretrained else self._start(seed)
+        go = train.prepare_unscored(run, folder, leaks, self.command, untrained)
       code = go()
       del go
       parallel.release_programs()
@@ -314,8 +314,9 @@ class _Report:
 
   def _measured(self, folder: Path, tables: evaluate.Tables, dim: int | None = None) -> dict[str, Measured]:
     """What each evaluation finds of a run or of an untrained model, with its first `dim` dimensions."""
-    model = folder / "export" if (folder / "export").exists() else folder
-    kept = self.workdir / "vectors" / folder.name
+    model, kept = folder / "export", folder / "vectors"  # which go with the run
+    if not model.exists():
+      model, kept = folder, self.workdir / "vectors" / folder.name
 
     def encode(texts: Sequence[str], role: str = "document") -> np.ndarray:
       digest = hashlib.blake2b("\0".join([role, *texts]).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

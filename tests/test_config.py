@@ -7,7 +7,8 @@ import pytest
 
 from mtc import data
 from mtc.balancing import Fixed, PCGrad
-from mtc.config import Experiment, Task, differences, to_dict
+from mtc.config import Evaluation, Experiment, Task, differences, to_dict
+from mtc.evaluators import Retrieval
 from mtc.losses import InfoNCE, Matryoshka
 
 
@@ -57,6 +58,13 @@ def test_no_tasks_and_a_name_that_no_flag_can_say():
     Experiment(tasks={}).validate()
   with pytest.raises(ValueError, match="'my task' is not an identifier"):
     Experiment(tasks={"my task": Task(data.InMemory({}), data.Pairs())}).validate()
+
+
+@pytest.mark.parametrize("name", ["", "search/de"])
+def test_an_evaluation_whose_scores_could_not_be_told_apart(name):
+  evaluation = Evaluation(data.InMemory({}), data.Pairs(), Retrieval())
+  with pytest.raises(ValueError, match=f"the evaluation name '{name}' is empty or has a '/'.*use '_'"):
+    experiment(evaluations={name: evaluation}).validate()
 
 
 def test_roles():

@@ -1,6 +1,7 @@
 """Tables from sources, numbers from models and from vectors in files."""
 
 import json
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -115,6 +116,27 @@ def test_languages_of_documents_and_names_of_labels_reach_the_evaluators(experim
   assert {"about cooking", "about space"} <= set(listed)
 
 
+def test_a_document_of_grade_0_does_not_answer():
+  pairs = [{"anchor": "a", "positive": text} | graded for text, graded in (("b", {"score": 0}), ("c", {}))]
+  experiment = Experiment(
+    tasks={}, evaluations={"search": Evaluation(data.InMemory({"test": pairs}), data.Pairs(), Retrieval())}
+  )
+  assert evaluate.read_tables(experiment, "test")["search"].qrels == {"a": {"b": 0.0, "c": 1.0}}
+
+
+def test_bad_documents_of_a_search_are_skipped_and_the_first_of_an_id_is_kept(experiment, data_dir, tmp_path):
+  folder = shutil.copytree(data_dir / "search_tweets", tmp_path / "search_tweets")
+  with open(folder / "corpus.jsonl", "a") as file:
+    file.write('{"_id": "d0", "text": "again"}\n{"_id": "broken"\n')
+  del experiment.evaluations["interest"], experiment.evaluations["storyline"]
+  (whole,) = evaluate.read_tables(experiment, "test").values()
+  experiment.data_dir, experiment.on_bad_row = str(tmp_path), "skip"
+  assert evaluate.read_tables(experiment, "test") == {"search_tweets": whole}
+  experiment.on_bad_row = "stop"
+  with pytest.raises(ValueError, match="'search_tweets', split 'test': .*broken JSON"):
+    evaluate.read_tables(experiment, "test")
+
+
 def test_a_missing_folder_is_left_out_unless_a_task_needs_it(experiment, capsys):
   experiment.evaluations["nowhere"] = Evaluation(data.Folder("nowhere"), data.Pairs(), Retrieval())
   assert "nowhere" not in evaluate.read_tables(experiment, "test")
@@ -128,14 +150,27 @@ def test_before_is_measured_once(experiment, tmp_path):
   tables = evaluate.read_tables(experiment, "test")
   path = tmp_path / "before.json"
   tfidf = evaluate.before(path, tables, experiment.evaluations)
-  assert tfidf.keys() == {"tfidf"} and json.loads(path.read_text()) == tfidf
+  assert tfidf.keys() == {"tfidf"} and json.loads(path.read_text()).items() > tfidf.items()
   both = evaluate.before(path, tables, experiment.evaluations, by_length)
   assert both["untrained"].keys() == both["tfidf"].keys() and both["tfidf"] == tfidf["tfidf"]
 
   def fail(texts, role="document"):
     raise AssertionError("measured a second time")
 
-  assert evaluate.before(path, tables, experiment.evaluations, fail) == both == json.loads(path.read_text())
+  assert evaluate.before(path, tables, experiment.evaluations, fail) == both
+  assert json.loads(path.read_text()).items() > both.items()
+
+
+def test_before_is_measured_anew_for_other_evaluations_or_data(experiment, tmp_path):
+  tables = evaluate.read_tables(experiment, "test")
+  path = tmp_path / "before.json"
+  first = evaluate.before(path, tables, experiment.evaluations, by_length)
+  experiment.evaluations["search_tweets"].evaluator.mrr_at = 5
+  second = evaluate.before(path, tables, experiment.evaluations, by_length)
+  assert "search_tweets/mrr@5" in second["untrained"].keys() == second["tfidf"].keys() != first["tfidf"].keys()
+  tables["storyline"].texts[:20] = tables["storyline"].texts[20:]
+  third = evaluate.before(path, tables, experiment.evaluations)
+  assert "untrained" not in third and third["tfidf"]["storyline/map"] != second["tfidf"]["storyline/map"]
 
 
 def test_vectors_of_a_file_score_like_the_encoder_that_made_them(experiment, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -212,6 +213,17 @@ def test_pairs_and_more_documents_from_files(tmp_path, data_dir):
   assert "corpus" in mine.of_path(data_dir / "search_tweets", "train").splits()
   with pytest.raises(FileNotFoundError, match="does not exist"):
     mine.of_path(tmp_path / "none", "train")
+
+
+def test_bad_documents_are_skipped_like_bad_pairs(data_dir, tmp_path):
+  folder = shutil.copytree(data_dir / "search_tweets", tmp_path / "search")
+  with open(folder / "corpus.jsonl", "a") as file:
+    file.write('{"_id": "d0", "text": "again"}\n{"_id": "broken"\n')
+  _, whole = mine.read_task(data.Beir(str(data_dir / "search_tweets")), "train", data.Pairs(), "stop")
+  _, texts = mine.read_task(data.Beir(str(folder)), "train", data.Pairs(), "skip")
+  assert texts.documents == whole.documents
+  with pytest.raises(data.BadRow, match="broken JSON"):
+    mine.read_task(data.Beir(str(folder)), "train", data.Pairs(), "stop")
 
 
 @pytest.mark.torch

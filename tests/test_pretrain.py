@@ -168,6 +168,15 @@ def test_an_encoder_without_a_head_gets_a_new_one(settings, whole, tmp_path):
   _equal(model.params["masked_lm"], head.init(jax.random.split(jax.random.key(0))[1]))
 
 
+def test_the_pooling_of_the_config_goes_before_that_of_the_directory(settings, tmp_path):
+  begun, _ = pretrain._start(settings, tmp_path)
+  export.write(replace(begun, spec=replace(begun.spec, pooling="cls")), tmp_path / "cls")
+  for pooling, expected in (("", "cls"), ("max", "max")):
+    settings.model = ModelSpec(pretrained=str(tmp_path / "cls"), pooling=pooling)
+    model, _ = pretrain._start(settings, tmp_path)
+    assert model.spec.pooling == expected
+
+
 WRONG = {
   "rows": ({"rows": 12}, "rows=12 do not divide among 8 devices; use a multiple of 8"),
   "length": ({"length": 49}, "length=49 is over the 48 positions of this model; use less"),

@@ -10,6 +10,7 @@ import shutil
 import signal
 
 from etils import epath
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -131,6 +132,7 @@ def test_the_same_seed_gives_the_same_bits_with_either_input(experiment, whole, 
 
 def test_a_stopped_run_goes_on_to_the_same_bits(experiment, whole, tmp_path, capsys):
   experiment.stop_after = 3  # not a multiple of checkpoint_every: it is saved all the same
+  experiment.evaluate_every = 3
   assert run(experiment, tmp_path / "run") == 0
   assert not (tmp_path / "run" / "export").exists()
   assert "stopped at step 3" in capsys.readouterr().out
@@ -139,6 +141,31 @@ def test_a_stopped_run_goes_on_to_the_same_bits(experiment, whole, tmp_path, cap
   assert "going on from step 3" in capsys.readouterr().out
   assert_equal_bits(whole, tmp_path / "run")
   assert [row["step"] for row in lines(tmp_path / "run") if "loss" in row] == list(range(1, STEPS + 1))
+  validated = [row["step"] for row in lines(tmp_path / "run") if "validation/interest/accuracy" in row]
+  assert validated == [4, 6], "as a run that nobody stopped"
+
+
+def test_what_was_trained_before_a_validation_that_fails_is_saved(experiment, whole, tmp_path, monkeypatch, capsys):
+  def fail(*_):
+    raise ValueError("evaluation 'interest' cannot be scored")
+
+  with monkeypatch.context() as patch:
+    patch.setattr(train._Run, "_validate", fail)
+    with pytest.raises(ValueError, match="'interest' cannot be scored"):
+      run(experiment, tmp_path / "run")
+  assert run(experiment, tmp_path / "run") == 0
+  assert "going on from step 2" in capsys.readouterr().out
+  assert_equal_bits(whole, tmp_path / "run")
+
+
+def test_a_validation_that_cannot_be_scored_is_refused_before_the_first_step(experiment, tmp_path):
+  experiment.best_metric = "interest/acuracy"
+  with pytest.raises(ValueError, match="best_metric='interest/acuracy' is not measured.*use one of interest/accuracy,"):
+    train.prepare(experiment, tmp_path / "run")
+  few = data.InMemory({"validation": [{"text": "soup", "labels": "x"}, {"text": "goal", "labels": "y"}]})
+  experiment.evaluations["few"] = Evaluation(few, data.SameLabel(), KNN(), test="")
+  with pytest.raises(ValueError, match="evaluation 'few': k=10 of KNN"):
+    train.prepare(experiment, tmp_path / "run")
 
 
 def test_diagnoses_change_nothing_and_are_there_once(experiment, whole, tmp_path):
@@ -154,6 +181,22 @@ def test_diagnoses_change_nothing_and_are_there_once(experiment, whole, tmp_path
   assert shares == pytest.approx([1, 1, 1], rel=1e-5)
   assert {"gradient/norm/interest", "geometry/alignment/interest", "geometry/effective_rank"} < rows[0].keys()
   assert not any("gradient" in name for row in lines(whole) for name in row)
+
+
+def test_a_diagnosis_without_memory_is_left_out(experiment, whole, tmp_path, monkeypatch, capsys):
+  def diagnosis(state, batch):
+    asked.append(state)
+    raise jax.errors.JaxRuntimeError(said)
+
+  asked, said = [], "RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes."
+  monkeypatch.setattr(train.diagnose, "make_diagnosis", lambda *_: diagnosis)
+  experiment.diagnose_every = 2
+  assert run(experiment, tmp_path / "a") == 0 and len(asked) == 1
+  assert "step 2: no memory to compare the tasks' gradients" in capsys.readouterr().out
+  assert_equal_bits(tmp_path / "a", whole)
+  said = "INTERNAL: something else"
+  with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
+    run(experiment, tmp_path / "b")
 
 
 def test_a_run_can_be_balanced(experiment, tmp_path):
@@ -321,9 +364,13 @@ def needs(experiment: Experiment, workdir: Path) -> list[fit.Need]:
   return train.prepare(experiment, workdir).train_step.needs
 
 
-def test_words_by_rarity_are_counted_by_the_batches_of_the_tasks(experiment, tmp_path):
-  """A task of many texts says no more of what a step sees than one of few with the same batch."""
-  experiment.model.rarity = 0.01
+@pytest.mark.parametrize(
+  "mixing", [data.Mixing(), data.Mixing("weights", weights={"interest": 12, "search_tweets": 10})]
+)
+def test_words_by_rarity_are_counted_by_the_anchors_of_the_tasks(experiment, tmp_path, mixing):
+  """A task of many texts says no more of what a run sees than one of few with as many anchors."""
+  experiment.model.rarity, experiment.mixing = 0.01, mixing
+  experiment.steps = 1000  # a whole period of the mixing: as many steps of either task
   model, prepared = train.start(experiment, tmp_path, {})
   frequency = {
     name: np.bincount(task.tokens, minlength=model.tokenizer.get_vocab_size()) / len(task.tokens)

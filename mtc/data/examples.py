@@ -220,6 +220,19 @@ def read(
       yield example
 
 
+def documents(source: Rows, on_bad_row: str = "stop") -> dict[str, Row]:
+  """The documents of a search, by their id; where two have one, the first, as in its pairs.
+
+  Args:
+    source: rows with the split `corpus`.
+    on_bad_row: as of `read`.
+  """
+  found: dict[str, Row] = {}
+  for _, row in source.rows("corpus", stop if on_bad_row == "stop" else lambda bad: None):
+    found.setdefault(row["id"], row)
+  return found
+
+
 def _grouped(text: str, labels: list[str], identity: str, language: str) -> Example:
   return Example(
     anchor=text,

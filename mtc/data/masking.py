@@ -73,31 +73,29 @@ class Masker:
     self._ordinary = np.setdiff1d(np.arange(len(self._starts)), self._special)
     self.groups: dict[str, tuple[int, int]] = {}  # name -> (texts, tokens)
     self._texts: list[tuple[int, np.ndarray]] = []  # corpus and texts of each group
+    drawn = []  # of each group, how many tokens a row takes of a text
     for number, (name, corpus) in enumerate(corpora.items()):
+      sizes = np.diff(corpus.offsets)
       for label, texts in _by_label(corpus):
         texts = texts[(corpus.text_keys[texts] % _HELD_OUT == 0) == held_out]
         if not len(texts):
           continue
         self._texts.append((number, texts))
-        tokens = int(np.diff(corpus.offsets)[texts].sum())
-        self.groups[f"{name}/{label}" if label else name] = len(texts), tokens
+        drawn.append(np.minimum(sizes[texts], length).mean())
+        self.groups[f"{name}/{label}" if label else name] = len(texts), int(sizes[texts].sum())
     if not self._texts:
       raise ValueError("there is no text to learn from or to measure with; give at least a few hundred texts")
     tokens = np.array([tokens for _, tokens in self.groups.values()], float)
     self.shares = tokens**exponent / np.sum(tokens**exponent)
-    drawn = [self._drawn_of(self._corpora[number])[texts].mean() for number, texts in self._texts]
     chance = self.shares / drawn
     self._chance, self._mean = np.cumsum(chance / chance.sum()), float(np.sum(chance / chance.sum() * drawn))
-
-  def _drawn_of(self, corpus: Prepared) -> np.ndarray:
-    """How many tokens a row takes of each text."""
-    return np.minimum(np.diff(corpus.offsets), self._length)
 
   def frequencies(self) -> np.ndarray:
     """f64[ids of the tokenizer]: the share of each token in all that is drawn, languages balanced as the steps are."""
     found = np.zeros(len(self._starts))
     for number, corpus in enumerate(self._corpora):
-      sizes, drawn = np.diff(corpus.offsets), self._drawn_of(corpus)
+      sizes = np.diff(corpus.offsets)
+      drawn = np.minimum(sizes, self._length)  # of each text, how many tokens a row takes
       weight = np.zeros(len(sizes))  # of each token of a text
       for share, (owner, texts) in zip(self.shares, self._texts, strict=True):
         if owner == number:  # a text may be in several groups
@@ -201,4 +199,6 @@ def _by_label(corpus: Prepared) -> list[tuple[str, np.ndarray]]:
   if not len(corpus.labels):
     return [("", np.arange(len(corpus.offsets) - 1))]
   label = corpus.labels[np.minimum(corpus.label_offsets[:-1], len(corpus.labels) - 1)]
-  return [(str(n), np.unique(corpus.anchor[label == n])) for n in np.unique(label)]
+  order = np.argsort(label)
+  names, starts = np.unique(label[order], return_index=True)
+  return [(str(n), np.unique(texts)) for n, texts in zip(names, np.split(corpus.anchor[order], starts[1:]))]

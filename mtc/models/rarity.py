@@ -9,6 +9,8 @@ import numpy as np
 
 from mtc.types import PyTree
 
+_ADDS = {"position", "type", "attention_output", "mlp_output"}  # modules whose output is added to words
+
 
 def weigh_words(params: PyTree, counts: np.ndarray, constant: float, key: jax.Array) -> dict[str, Any]:
   """The parameters of an encoder, with a table of words in which only rare words point away from one direction.
@@ -17,8 +19,8 @@ def weigh_words(params: PyTree, counts: np.ndarray, constant: float, key: jax.Ar
   word w with the share p(w) of all tokens starts as `sqrt(1 - a^2) u + a r(w)` with `a = constant / (constant + p(w))`,
   where u is one direction for all, in the last two dimensions, and r(w) a random one in the others. The scale of the
   last norm starts at 0 in these two, so that u leaves no trace. The layers start by adding nothing, for at random they
-  would add one vector to all texts. What is left of a text is the sum of its words by their rarity: random indexing
-  with the weights of SIF.
+  would add one vector to all texts, and so do the tables of positions and types, for a row of theirs would be as long
+  as a word. What is left of a text is the sum of its words by their rarity: random indexing with the weights of SIF.
 
   Args:
     params: of `Encoder.init` of an architecture that starts from a seed; a projection stays as it is.
@@ -45,8 +47,8 @@ def weigh_words(params: PyTree, counts: np.ndarray, constant: float, key: jax.Ar
   last = (*_last_norm(backbone), "scale")
   flat[last] = jnp.asarray(flat[last]).at[-2:].set(0)
   for path, leaf in flat.items():
-    # Zeros where a layer writes to what it passes on; what it reads keeps its random values, so that it can learn.
-    if "attention_output" in path or "mlp_output" in path:
+    # Zeros where anything is added to the words; what a layer reads keeps its random values, so that it can learn.
+    if _ADDS.intersection(path):
       flat[path] = jnp.zeros_like(leaf)
   return dict(params) | {"backbone": traverse_util.unflatten_dict(flat)}
 

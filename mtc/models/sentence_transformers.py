@@ -33,7 +33,6 @@ class SentenceTransformer:
     pooling: mean, cls, max or last.
     projection: {"kernel": f32[width, dim], "bias": f32[dim]}; {} = none.
     activation: what follows the projection: identity or tanh.
-    normalize: whether the embeddings have unit length.
     prompts: role ("query", "document", ...) -> the text that precedes each input, where there is one.
     max_length: in tokens; 0 = as the tokenizer or the positions say.
   """
@@ -42,7 +41,6 @@ class SentenceTransformer:
   pooling: str
   projection: dict[str, np.ndarray]
   activation: str
-  normalize: bool
   prompts: dict[str, str]
   max_length: int
 
@@ -72,13 +70,13 @@ def _load(directory: pathlib.Path) -> SentenceTransformer:
       f"{directory / 'modules.json'} has the modules {', '.join(kinds)}; "
       "known is Transformer, Pooling, then any Dense and a Normalize, in this order"
     )
+  _check_case(paths[0])
   projection, activation = _join([_read_dense(path) for path in paths[2 : 2 + len(rest)]], directory)
   return SentenceTransformer(
     backbone=paths[0],
     pooling=_read_pooling(paths[1] / "config.json"),
     projection=projection,
     activation=activation,
-    normalize=kinds[-1] == "Normalize",
     prompts=_read_prompts(directory / "config_sentence_transformers.json"),
     max_length=_read_max_length(paths[0]),
   )
@@ -176,6 +174,19 @@ def _read_max_length(directory: pathlib.Path) -> int:
     if length and 1 <= length < 2**31:  # without a limit, tokenizers say 10 ** 30
       return int(length)
   return 0
+
+
+def _check_case(directory: pathlib.Path) -> None:
+  """Raises ValueError where texts are made lower case before the tokenizer, and it does not do so itself."""
+  path, tokenizer = directory / "sentence_bert_config.json", directory / "tokenizer.json"
+  if not path.is_file() or not read_json(path).get("do_lower_case"):
+    return
+  normalizer = json.dumps(read_json(tokenizer).get("normalizer")) if tokenizer.is_file() else ""
+  if '"Lowercase"' not in normalizer and '"lowercase": true' not in normalizer:
+    raise ValueError(
+      f"{path} has do_lower_case=true, which is supported where the normalizer of tokenizer.json does the same; "
+      "give it Lowercase there, or set do_lower_case=false for texts that are lower case"
+    )
 
 
 def _read_prompts(path: pathlib.Path) -> dict[str, str]:

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from mtc.data.examples import Crops, Pairs, SameLabel, Scored, Translations, read
+from mtc.data.examples import Crops, Pairs, SameLabel, Scored, Translations, documents, read
 from mtc.data.sources import BadRow, InMemory
 
 
@@ -137,6 +137,14 @@ def test_rows_that_cannot_be_used(kind, change, reason):
   skipped: Counter[str] = Counter()
   assert len(list(read(source, "train", kind, "skip", skipped))) == 2
   assert skipped == {reason: 1}
+
+
+def test_documents_are_by_their_first_row_and_bad_ones_can_be_skipped():
+  first, again = {"id": "a", "text": "one"}, {"id": "a", "text": "two"}
+  source = InMemory({"corpus": [first, "no row", again]})  # type: ignore
+  with pytest.raises(BadRow, match="2: not an object"):
+    documents(source)
+  assert documents(source, "skip") == {"a": first}
 
 
 def test_a_missing_field_lists_those_that_are_there():

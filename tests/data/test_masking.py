@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from mtc import data
-from mtc.data.masking import Masker
+from mtc.data.masking import Masker, _by_label
 
 LENGTH, ROWS, RATE = 32, 8, 0.3
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -212,6 +212,19 @@ def test_groups_share_the_tokens_by_the_exponent(corpora, tokenizer, exponent):
       found[label.get(text, 2)] += len(text)
   # 60,000 tokens in texts of about 20: the shares are known to about 0.01.
   np.testing.assert_allclose(found / found.sum(), made.shares, atol=0.03)
+
+
+def test_a_group_is_the_texts_of_a_first_label(corpora):
+  """An example without a label counts with the next one, or at the end with the last."""
+  rng, posts = np.random.default_rng(5), corpora["posts"]
+  ends = np.cumsum(rng.integers(0, 3, len(posts.anchor)))
+  labels, offsets = rng.integers(0, 90, ends[-1]), np.concatenate([[0], ends])
+  anchor = rng.integers(0, 500, len(posts.anchor))
+  expected: dict[int, set[int]] = {}
+  for text, first in zip(anchor.tolist(), offsets.tolist()):
+    expected.setdefault(int(labels[min(first, len(labels) - 1)]), set()).add(text)
+  found = _by_label(posts._replace(anchor=anchor, labels=labels, label_offsets=offsets))
+  assert [(n, texts.tolist()) for n, texts in found] == [(str(n), sorted(expected[n])) for n in sorted(expected)]
 
 
 def test_texts_for_measuring_are_never_learned_from(corpora, tokenizer):

@@ -1,5 +1,6 @@
 """The layout of sentence-transformers, as version 6.2 and the older ones write it."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -53,7 +54,7 @@ def test_round_trip(tmp_path, pooling, projection, activation):
   save_sentence_transformer(tmp_path, pooling, 4, projection, {"query": "q: "}, 128, activation)
   assert is_sentence_transformer(tmp_path)
   found = load_sentence_transformer(tmp_path)
-  assert (found.backbone, found.pooling, found.normalize, found.max_length) == (tmp_path, pooling, True, 128)
+  assert (found.backbone, found.pooling, found.max_length) == (tmp_path, pooling, 128)
   assert (found.prompts, found.activation) == ({"query": "q: "}, activation)
   assert set(found.projection) == set(projection)
   for name, value in projection.items():
@@ -62,7 +63,7 @@ def test_round_trip(tmp_path, pooling, projection, activation):
 
 def test_what_version_6_writes(written):
   found = load_sentence_transformer(written)
-  assert (found.backbone, found.pooling, found.normalize, found.max_length) == (written, "last", True, 0)
+  assert (found.backbone, found.pooling, found.max_length) == (written, "last", 0)
   assert found.prompts == {"query": "q: "}
   np.testing.assert_array_equal(found.projection["kernel"], PROJECTION["kernel"])
   np.testing.assert_array_equal(found.projection["bias"], PROJECTION["bias"])
@@ -77,7 +78,7 @@ def test_a_backbone_in_a_folder_and_no_more_than_pooling(written):
   _json(written / "1_Pooling" / "config.json", {"word_embedding_dimension": 4, "pooling_mode_cls_token": True})
   found = load_sentence_transformer(written)
   assert (found.backbone, found.pooling, found.max_length) == (written / "0_Transformer", "cls", 77)
-  assert (found.projection, found.normalize) == ({}, False)
+  assert found.projection == {}
 
 
 def test_where_the_greatest_length_stands(written):
@@ -87,6 +88,24 @@ def test_where_the_greatest_length_stands(written):
   assert load_sentence_transformer(written).max_length == 40
   _json(written / "sentence_bert_config.json", {"max_seq_length": 30})
   assert load_sentence_transformer(written).max_length == 30
+
+
+@pytest.mark.parametrize(
+  ("normalizer", "lowers"),
+  [
+    (None, False),
+    ({"type": "NFC"}, False),
+    ({"type": "BertNormalizer", "lowercase": False}, False),
+    ({"type": "BertNormalizer", "lowercase": True}, True),
+    ({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]}, True),
+  ],
+)
+def test_lower_case_is_the_work_of_the_tokenizer(written, normalizer, lowers):
+  _json(written / "tokenizer.json", {"normalizer": normalizer})
+  load_sentence_transformer(written)
+  _json(written / "sentence_bert_config.json", {"do_lower_case": True})
+  with contextlib.nullcontext() if lowers else pytest.raises(ValueError, match="has do_lower_case=true, which is"):
+    load_sentence_transformer(written)
 
 
 def test_a_projection_without_bias(written):
@@ -135,7 +154,7 @@ def test_a_dense_layer_without_an_activation_entry_is_a_tanh(written):
 def test_two_dense_layers_are_one(written):
   _second_dense(written)
   found = load_sentence_transformer(written)
-  assert (found.activation, found.normalize) == ("tanh", True)
+  assert found.activation == "tanh"
   x = np.arange(4.0)
   expected = (x @ PROJECTION["kernel"] + PROJECTION["bias"]) @ SECOND.T + 0.5
   np.testing.assert_allclose(x @ found.projection["kernel"] + found.projection["bias"], expected, rtol=1e-6)
