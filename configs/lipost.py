@@ -1,13 +1,13 @@
 """The tasks of the LiPost paper (arXiv 2405.11344) on public data, for python -m mtc.transfer: docs/transfer.md.
 
 python -m mtc.transfer --config configs/lipost.py --workdir runs/lipost --config.data_dir=DIR --config.input=threads \
-  --seeds=3 --budget=examples --learning_rates=5e-4,1e-3
+  --seeds=3 --budget=examples --learning_rates=2e-4,5e-4,1e-3
 
 `configs/lipost.py:pcgrad` balances the tasks by another name of BALANCING.
 
 Six tasks are trained, one of them in twelve languages; five evaluations are of no task: stories of another source,
 tags never seen, and what nothing here is trained for. Two cores without an accelerator set the sizes: texts cut at 48
-tokens, and tests of one or two thousand rows. `crisis_event` is no task, for its validation split is
+tokens, and tests of 110 to 1,500 rows. `crisis_event` is no task, for its validation split is
 one event, so that no learning rate can be chosen on it. The tasks' weights are near the inverse of their losses: alike,
 the many classes, whose losses are large, drown the others (docs/transfer.md).
 """
