@@ -204,7 +204,6 @@ def _run(
   held_out: data.Masker,
 ) -> int:
   optimizer = optim.make_optimizer(settings.optim, settings.steps)
-  state = step_lib.init_state(model.params, {}, optimizer, settings.optim.freeze)
   evaluation = parallel.across_devices(lambda params, batch: (params, loss(params, batch, None)[1]))
 
   def measure(state: TrainState, taken: int, writer: records.Metrics) -> float:
@@ -230,7 +229,17 @@ def _run(
   origins = {name: each.origin for name, each in prepared.items() if each.origin}
   speed = loop.Speed(_flops(settings, model), flops.matrix_peak(model.spec.dtype))
   ended = loop.run(
-    settings, workdir, state, step, training.step, begin, measure, examples=examples, origins=origins, speed=speed
+    settings,
+    workdir,
+    # Without a name here: the loop lets it go, and the run would keep a second copy.
+    step_lib.init_state(model.params, {}, optimizer, settings.optim.freeze),
+    step,
+    training.step,
+    begin,
+    measure,
+    examples=examples,
+    origins=origins,
+    speed=speed,
   )
   if ended.finished and parallel.is_main_process():
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
