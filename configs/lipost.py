@@ -1,7 +1,7 @@
 """The tasks of the LiPost paper (arXiv 2405.11344) on public data, for python -m mtc.transfer: docs/transfer.md.
 
 python -m mtc.transfer --config configs/lipost.py --workdir runs/lipost --config.data_dir=DIR --config.input=threads \
-  --seeds=3 --budget=examples --learning_rates=2e-4,5e-4,1e-3
+  --seeds=3 --learning_rates=2e-4,5e-4,1e-3
 
 `configs/lipost.py:pcgrad` balances the tasks by another name of BALANCING.
 
@@ -43,7 +43,7 @@ def get_config(balancing: str = "fixed") -> Experiment:
     return Task(Folder(name), Pairs(), nested(loss), 48, weight, max_length=48)
 
   def nested(loss: InfoNCE) -> Matryoshka:
-    return Matryoshka(loss, dims=(50, 512))
+    return Matryoshka(loss, dims=(50, 640))
 
   # At most so many are asked, known and searched, drawn by a seed: the report scores some fifty models.
   stories = SameLabelRetrieval(limit=1200)
@@ -75,8 +75,8 @@ def get_config(balancing: str = "fixed") -> Experiment:
     model=ModelSpec(pretrained="mtc-mini", dim=0, dropout=0.0, dtype="float32"),
     balancing=BALANCING[balancing],
     optim=OptimSpec(learning_rate=5e-4),
-    steps=200,
+    steps=600,
     checkpoint_every=1000,
-    diagnose_every=20,
+    diagnose_every=60,
     on_leak="drop",
   )

@@ -15,8 +15,8 @@ from mtc.models import ModelSpec
 from mtc.optim import OptimSpec
 
 STARTS = {
-  "words": ModelSpec(layers=1, width=512, heads=8, mlp_width=256, rarity=1e-3),
-  "masked": ModelSpec(layers=6, width=256, heads=4, mlp_width=512),
+  "words": ModelSpec(architecture="static", width=640, rarity=1e-3),
+  "masked": ModelSpec(architecture="modernbert", layers=6, width=256, heads=4, mlp_width=512),
 }
 
 
@@ -42,7 +42,7 @@ def get_config(start: str = "words") -> Pretraining:
       "search_medical": Corpus(Folder("posts/search_medical"), Pairs()),
       "search_ja": Corpus(Folder("posts/search_ja"), Pairs()),
     },
-    model=replace(STARTS[start], architecture="modernbert", vocab_size=12288, dropout=0.0),
+    model=replace(STARTS[start], vocab_size=12288, dropout=0.0),
     optim=OptimSpec(learning_rate=2e-3, b2=0.98),
     exponent=0.75,
     max_alphabet=4000,

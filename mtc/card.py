@@ -11,7 +11,7 @@ import unicodedata
 
 import jax
 
-from mtc import data
+from mtc import data, models
 from mtc.config import Experiment, to_dict
 from mtc.embed import Embedder
 
@@ -80,8 +80,7 @@ def text(
     _fenced(_with_mtc(embedder), "python"),
     "With sentence-transformers:",
     _fenced(_with_sentence_transformers(), "python"),
-    f"With transformers alone{_caution(embedder)}:",
-    _fenced(_with_transformers(embedder), "python"),
+    *_with_transformers(embedder),
     "As NumPy arrays: `python -m mtc.export --model . --numpy weights.npz`",
     "## Tasks",
     _table(
@@ -171,8 +170,10 @@ queries = model.encode_query(["what is asked"])
 print(model.similarity(queries, documents))"""
 
 
-def _with_transformers(embedder: Embedder) -> str:
-  """Pooling, projection and prompts are no part of AutoModel: they stand in the code."""
+def _with_transformers(embedder: Embedder) -> list[str]:
+  """Pooling, projection and prompts are no part of AutoModel: they stand in the code. It knows no tables of words."""
+  if models.is_static(embedder.config):
+    return []
   projection = "projection" in embedder.params
   lines = [
     "from safetensors.torch import load_file" if projection else "",
@@ -199,7 +200,8 @@ def _with_transformers(embedder: Embedder) -> str:
       lines.append("  pooled = pooled.tanh()")
   lines += ["  return torch.nn.functional.normalize(pooled)", "", ""]
   lines.append('print(encode(["what is asked"], "query") @ encode(["a text", "another one"]).T)')
-  return re.sub(r"\n{3,}", "\n\n\n", "\n".join(lines)).strip()
+  code = re.sub(r"\n{3,}", "\n\n\n", "\n".join(lines)).strip()
+  return [f"With transformers alone{_caution(embedder)}:", _fenced(code, "python")]
 
 
 def _caution(embedder: Embedder) -> str:

@@ -187,8 +187,10 @@ def load(directory: str | Path, dtype: str = "float32") -> Embedder:
   root = models.resolve(str(directory), f"--model {directory}")
   layout = models.load_sentence_transformer(root) if models.is_sentence_transformer(root) else None
   backbone = layout.backbone if layout else root
-  config = models.read_config(backbone)
+  config = models.static_config(backbone) if layout and layout.static else models.read_config(backbone)
   tokenizer = data.tokenizer.load(str(backbone))
+  if models.is_static(config):
+    tokenizer = data.tokenizer.bare(tokenizer)
   _check_vocabulary(tokenizer, config, backbone)
   projection = layout.projection if layout else {}
   if projection and len(projection["kernel"]) != models.width(config):

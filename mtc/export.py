@@ -71,7 +71,8 @@ def write_numpy(embedder: Embedder, path: Path) -> list[str]:
 
 def _write_around(embedder: Embedder, directory: Path, dtype: str = "float32") -> None:
   """The tokenizer, and the modules that follow the backbone."""
-  data.tokenizer.save(embedder.tokenizer, directory, max_length=embedder.max_length)
+  static = models.is_static(embedder.config)
+  data.tokenizer.save(embedder.tokenizer, directory, max_length=embedder.max_length, cut=static)
   models.save_sentence_transformer(
     directory,
     pooling=embedder.spec.pooling or "mean",
@@ -81,6 +82,7 @@ def _write_around(embedder: Embedder, directory: Path, dtype: str = "float32") -
     max_length=embedder.max_length,
     activation=embedder.spec.projection or "identity",
     dtype=dtype,
+    static=static,
   )
 
 
@@ -90,9 +92,7 @@ def _main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
       raise ValueError(f"{argv[1]!r} is not a flag; see --help")
     if not f.model or bool(f.numpy) == bool(f.output) or (f.numpy and not f.numpy.endswith(".npz")):
-      raise ValueError(
-        "name a model and what to write: --model=runs/a/export, and --output=DIR or --numpy=weights.npz"
-      )
+      raise ValueError("name a model and what to write: --model=runs/a/export, and --output=DIR or --numpy=weights.npz")
     for name, path in (("numpy", f.numpy), ("output", f.output)):
       if path and not Path(path).absolute().parent.is_dir():
         raise ValueError(f"--{name} {path}: {Path(path).parent} is not a directory")

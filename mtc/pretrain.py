@@ -93,9 +93,8 @@ def prepare(settings: Pretraining, workdir: Path, command: Sequence[str] = ()) -
     model = replace(model, params=weighed)
   if parallel.is_main_process():
     records.write_run(workdir, settings, reports, command)
-  if not settings.steps:
-    params = {name: part for name, part in model.params.items() if name != "masked_lm"}  # which has learned nothing
-    return lambda: _finish(workdir, replace(model, params=params), {})
+  if not head:
+    return lambda: _finish(workdir, model, {})
   loss = masked_lm_loss(model.encoder, head)
   return lambda: _run(settings, workdir, model, counts, loss, prepared, training, held_out)
 
@@ -122,7 +121,8 @@ def masked_lm_loss(encoder: models.Encoder, head: models.Head) -> Loss:
   return loss
 
 
-def _start(settings: Pretraining, workdir: Path) -> tuple[Embedder, models.Head]:
+def _start(settings: Pretraining, workdir: Path) -> tuple[Embedder, models.Head | None]:
+  """The model, and its head where a step is taken."""
   spec = replace(settings.model, dim=0, pooling=settings.model.pooling or "mean")
   loaded = None
   if spec.pretrained:
@@ -136,17 +136,19 @@ def _start(settings: Pretraining, workdir: Path) -> tuple[Embedder, models.Head]
     tokenizer = data.tokenizer.load(spec.tokenizer) if spec.tokenizer else _train_tokenizer(settings, workdir)
     table = data.tokenizer.new_table(tokenizer)
     config = models.scratch_config(spec, table["pad"]) | {"vocab_size": table["rows"]}
+    tokenizer = data.tokenizer.bare(tokenizer) if models.is_static(config) else tokenizer
   if settings.length > models.positions(config):
     raise ValueError(
       f"length={settings.length} is over the {models.positions(config)} positions of this model; use less"
     )
-  encoder, head = models.build(config, spec), models.build_head(config)
+  encoder, head = models.build(config, spec), models.build_head(config) if settings.steps else None
   backbone_key, head_key = jax.random.split(jax.random.key(settings.seed))
   params = encoder.init(backbone_key)
-  params["masked_lm"] = head.init(head_key)
   if loaded:
     params["backbone"] = loaded.params["backbone"]
-    params["masked_lm"] = models.load_masked_lm(Path(loaded.spec.pretrained), config) or params["masked_lm"]
+  if head:
+    known = models.load_masked_lm(Path(loaded.spec.pretrained), config) if loaded else {}
+    params["masked_lm"] = known or head.init(head_key)
   prompts = loaded.prompts if loaded else {"query": "", "document": ""}
   return Embedder(encoder, params, config, spec, tokenizer, prompts, models.positions(config)), head
 

@@ -41,6 +41,7 @@ def start_model(experiment: Experiment, workdir: Path, untrained: Path | None = 
     tokenizer = _tokenizer(experiment, workdir / "tokenizer")
     table = data.tokenizer.new_table(tokenizer)
     config = models.scratch_config(spec, table["pad"]) | {"vocab_size": table["rows"]}
+    tokenizer = data.tokenizer.bare(tokenizer) if models.is_static(config) else tokenizer
     spec = replace(spec, pooling=spec.pooling or "mean", projection=spec.projection or "identity")
   config = models.with_attention(config, spec.attention)  # so that an export says it too
   positions = models.positions(config)

@@ -467,6 +467,8 @@ _TOKENIZER = [
   ),
   ("a number for a class", _settings(tokenizer_class=5), "has no tokenizer"),
 ]
+
+
 def _gap(last):
   return _tokenizer(model={"type": "WordLevel", "vocab": {"a": 0, "[UNK]": 1, "[PAD]": last}, "unk_token": "[UNK]"})
 

@@ -1,5 +1,6 @@
 """`python -m mtc.embed` beside sentence-transformers, for directories that it wrote itself (the extra mtc[torch])."""
 
+from dataclasses import replace
 import json
 import os
 import shutil
@@ -9,6 +10,8 @@ import sys
 import numpy as np
 import pytest
 
+import mtc
+from mtc import export, models
 from mtc.embed import load
 
 pytestmark = pytest.mark.torch
@@ -49,6 +52,20 @@ TEXTS = [
   "judge contract appeal lawyer",
   "heute sahen wir guitar song concert",
 ]
+PROMPTS = {"query": "who wrote about ", "document": ""}
+SCRIPTS = [
+  "An earthquake off Lisbon was felt in Morocco; nobody was hurt.",
+  "Die Größe der Bäckerei überraschte die Gäste.",
+  "Сегодня в Риге прошёл концерт хора",
+  "東京で新しいロケットが打ち上げられました。",
+  "오늘 서울에서 축구 경기가 열렸습니다",
+  "आज दिल्ली में अदालत का फैसला आया",
+  "วันนี้มีคอนเสิร์ตที่กรุงเทพฯ",
+  "افتتح الملعب الجديد في القاهرة اليوم",
+  "დღეს თბილისში წვიმს",
+  "Το φεγγάρι, ο πύραυλος & #space 🚀 @crew https://example.org",
+  "soup bread oven " * 400,
+]
 
 
 @pytest.fixture(scope="module", params=CONFIGS)
@@ -74,8 +91,7 @@ def written(folder, out, pooling, dense):
   parts = sentence_transformers.sentence_transformer.modules
   modules = [parts.Transformer(str(folder), max_seq_length=40), parts.Pooling(WIDTH, pooling_mode=pooling)]
   modules += [parts.Dense(WIDTH, 7, activation_function=dense)] if dense else []
-  prompts = {"query": "who wrote about ", "document": ""}
-  made = sentence_transformers.SentenceTransformer(modules=[*modules, parts.Normalize()], prompts=prompts, device="cpu")
+  made = sentence_transformers.SentenceTransformer(modules=[*modules, parts.Normalize()], prompts=PROMPTS, device="cpu")
   made.save(str(out))
   return sentence_transformers.SentenceTransformer(str(out), device="cpu")
 
@@ -107,3 +123,69 @@ def test_the_front_door(backbone, tmp_path):
   command = [sys.executable, "-m", "mtc.embed", f"--model={tmp_path / 'model'}", f"--input={tmp_path / 'texts.jsonl'}"]
   subprocess.run([*command, f"--output={tmp_path / 'out.npy'}"], check=True, env=dict(os.environ, JAX_PLATFORMS="cpu"))
   np.testing.assert_allclose(np.load(tmp_path / "out.npy"), theirs.encode(TEXTS), rtol=0, atol=1e-5)
+
+
+def written_static(tokenizer, out, dense="", normalize=True):
+  """A table of words as sentence-transformers saves it, and the same read back by sentence-transformers."""
+  parts = sentence_transformers.sentence_transformer.modules
+  torch.manual_seed(0)
+  words = type(tokenizer).from_str(tokenizer.to_str())
+  modules = [parts.StaticEmbedding(words, embedding_dim=WIDTH)]
+  modules += [parts.Dense(WIDTH, 7, activation_function=getattr(torch.nn, dense)())] if dense else []
+  modules += [parts.Normalize()] if normalize else []
+  sentence_transformers.SentenceTransformer(modules=modules, prompts=PROMPTS, device="cpu").save(str(out))
+  return sentence_transformers.SentenceTransformer(str(out), device="cpu")
+
+
+def as_older_versions(saved, out):
+  """The same files with the table and its tokenizer in a folder, and the short names of the modules."""
+  shutil.copytree(saved, out)
+  modules = json.loads((out / "modules.json").read_text())
+  modules[0]["path"] = "0_StaticEmbedding"
+  for module in modules:
+    module["type"] = f"sentence_transformers.models.{module['type'].rpartition('.')[2]}"
+  (out / "modules.json").write_text(json.dumps(modules))
+  (out / "0_StaticEmbedding").mkdir()
+  for name in ("model.safetensors", "tokenizer.json"):
+    (out / name).rename(out / "0_StaticEmbedding" / name)
+
+
+@pytest.mark.parametrize("layout", ["root", "folder"])
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("dense", ["", "Identity", "Tanh"])
+def test_the_vectors_of_a_static_embedding_are_those_of_sentence_transformers(
+  tokenizer, tmp_path, dense, normalize, layout
+):
+  theirs, folder = written_static(tokenizer, tmp_path / "root", dense, normalize), tmp_path / layout
+  assert (tmp_path / "root" / "tokenizer.json").is_file()
+  if layout == "folder":
+    as_older_versions(tmp_path / "root", folder)
+    theirs = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
+  ours = load(folder)
+  documents = theirs.encode(TEXTS, normalize_embeddings=True)
+  np.testing.assert_allclose(ours.encode(TEXTS), documents, rtol=0, atol=1e-5)
+  queries = theirs.encode_query(TEXTS, normalize_embeddings=True)
+  assert np.abs(queries - documents).max() > 1e-3
+  np.testing.assert_allclose(ours.encode(TEXTS, "query"), queries, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("max_length", [12, 100])
+@pytest.mark.parametrize("dense", ["", "Identity", "Tanh"])
+def test_sentence_transformers_reads_the_static_embedding_that_mtc_writes(tokenizer, tmp_path, dense, max_length):
+  uncut = written_static(tokenizer, tmp_path / "theirs", dense)
+  ours = replace(load(tmp_path / "theirs"), max_length=max_length)
+  export.write(ours, tmp_path / "ours")
+  theirs = sentence_transformers.SentenceTransformer(str(tmp_path / "ours"), device="cpu")
+  assert load(tmp_path / "ours").max_length == max_length
+  for role, encode in (("document", "encode_document"), ("query", "encode_query")):
+    vectors = getattr(theirs, encode)(TEXTS)
+    np.testing.assert_allclose(ours.encode(TEXTS, role), vectors, rtol=0, atol=1e-5)
+    changed = np.abs(vectors - getattr(uncut, encode)(TEXTS)).max(axis=1)
+    assert (changed[2] > 1e-3) == (max_length == 12)
+
+
+def test_mini_is_a_static_embedding_of_sentence_transformers():
+  theirs = sentence_transformers.SentenceTransformer(str(models.directory_of("mtc-mini")), device="cpu")
+  assert theirs[0].embedding.weight.dtype == torch.float16
+  vectors = theirs.float().encode(SCRIPTS)
+  np.testing.assert_allclose(mtc.load("mtc-mini").encode(SCRIPTS), vectors, rtol=0, atol=1e-5)

@@ -9,7 +9,6 @@ import tomllib
 import jax
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
 
 import mtc
 from mtc import models
@@ -25,15 +24,15 @@ def mini():
 
 def test_it_is_as_small_as_it_says(mini):
   parameters = sum(leaf.size for leaf in jax.tree.leaves(mini.params))
-  assert parameters == 7_734_784
+  assert parameters == 7_864_320
   assert (models.directory_of("mtc-mini") / "model.safetensors").stat().st_size < 16e6
   card = (models.directory_of("mtc-mini") / "README.md").read_text(encoding="utf-8")
-  assert "7.73 M parameters" in card and "configs/mini.py" in card
+  assert "7.86 M parameters" in card and "configs/mini.py" in card
 
 
 def test_it_tells_texts_apart_by_their_rare_words(mini):
   vectors = mini.encode(["the earthquake in lisbon", "lisbon was hit by an earthquake", "the cat in the house"])
-  assert vectors.shape == (3, 512)
+  assert vectors.shape == (3, 640)
   np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
   alike = vectors @ vectors.T
   assert alike[0, 1] > 0.6 > 0.3 > alike[0, 2]
@@ -90,15 +89,3 @@ def test_an_installed_package_brings_all_of_it():
     globs = tomllib.load(file)["tool"]["setuptools"]["package-data"]["mtc"]
   packed = {path for glob in globs for path in (ROOT / "mtc").glob(glob) if path.is_file()}
   assert packed == {path for path in (ROOT / "mtc" / "mini").rglob("*") if path.is_file()}
-
-
-def test_an_adapter_of_its_directory_is_one_of_its_name(mini, tmp_path):
-  """PEFT records the directory from which it loaded the base."""
-  spec = models.LoraSpec(rank=2)
-  adapted = models.ModelSpec(pretrained="mtc-mini", dim=0, lora=spec)
-  lora = models.build(mini.config, adapted).init(jax.random.key(0))["lora"]
-  params = {"backbone": mini.params["backbone"], "lora": lora}
-  models.save_adapter(tmp_path, params, spec, mini.config, str(models.directory_of("mtc-mini")))
-  file = tmp_path / "adapter_model.safetensors"
-  save_file(load_file(file), file)  # as another tool writes it: without our digest of the base
-  models.load_adapter(tmp_path, mini.config, mini.params["backbone"], "mtc-mini")

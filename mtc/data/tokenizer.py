@@ -81,6 +81,12 @@ def within(tokenizer: Tokenizer, rows: int) -> Tokenizer:
   return Tokenizer.from_str(json.dumps(settings | {"added_tokens": kept}))
 
 
+def bare(tokenizer: Tokenizer) -> Tokenizer:
+  """The tokenizer that adds no special tokens to a text."""
+  settings = json.loads(tokenizer.to_str())
+  return Tokenizer.from_str(json.dumps(settings | {"post_processor": None}))
+
+
 @contextlib.contextmanager
 def _refusing(problem: str) -> Iterator[None]:
   """Raises ValueError for whatever the library raises: it has no class of its own, and where it panics no Exception."""
@@ -172,11 +178,19 @@ def word_starts(tokenizer: Tokenizer) -> np.ndarray:
   return np.array([piece.startswith(mark) for piece in pieces])
 
 
-def save(tokenizer: Tokenizer, directory: str | Path, *, max_length: int) -> None:
-  """Writes tokenizer.json and tokenizer_config.json, which `transformers.AutoTokenizer` loads."""
+def save(tokenizer: Tokenizer, directory: str | Path, *, max_length: int, cut: bool = False) -> None:
+  """Writes tokenizer.json and tokenizer_config.json, which `transformers.AutoTokenizer` loads.
+
+  Args:
+    max_length: of a text, in tokens.
+    cut: whether tokenizer.json itself cuts texts to it, for tools that read no other file.
+  """
   directory = Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
-  tokenizer.save(str(directory / "tokenizer.json"))
+  written = Tokenizer.from_str(tokenizer.to_str())
+  if cut:
+    written.enable_truncation(max_length)
+  written.save(str(directory / "tokenizer.json"))
   config = {
     "tokenizer_class": "PreTrainedTokenizerFast",
     "model_max_length": max_length,

@@ -22,6 +22,7 @@ from mtc.models.sentence_transformers import (
   save_sentence_transformer,
 )
 from mtc.models.spec import ModelSpec, scratch_config
+from mtc.models.static import config_of as static_config, is_static
 from mtc.models.untrusted import check_links
 from mtc.models.work import Work, training_work
 
@@ -37,6 +38,7 @@ __all__ = [
   "check_links",
   "directory_of",
   "is_sentence_transformer",
+  "is_static",
   "load_adapter",
   "load_backbone",
   "load_masked_lm",
@@ -50,6 +52,7 @@ __all__ = [
   "save_sentence_transformer",
   "scratch_config",
   "start_from_adapter",
+  "static_config",
   "training_bytes",
   "training_work",
   "weigh_words",

@@ -1,9 +1,9 @@
 """Which architectures there are: a new one is its own file and a line in FAMILIES."""
 
-from mtc.models import bert, decoder, modernbert, mpnet
+from mtc.models import bert, decoder, modernbert, mpnet, static
 from mtc.models.family import Config, Family, Sizes
 
-FAMILIES = (bert.FAMILY, mpnet.FAMILY, modernbert.FAMILY, decoder.FAMILY)
+FAMILIES = (bert.FAMILY, mpnet.FAMILY, modernbert.FAMILY, decoder.FAMILY, static.FAMILY)
 
 
 def family(config: Config) -> Family:

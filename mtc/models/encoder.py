@@ -10,6 +10,7 @@ from mtc.models import lora, pooling
 from mtc.models.architecture import family, with_attention
 from mtc.models.dense import dense
 from mtc.models.spec import ModelSpec
+from mtc.models.static import is_static
 from mtc.types import PyTree, Tokens
 
 
@@ -37,6 +38,8 @@ def build(config: dict[str, Any], spec: ModelSpec) -> Encoder:
   spec.validate()
   architecture = family(config)
   sizes = architecture.read(with_attention(config, spec.attention))
+  if is_static(config) and spec.pooling not in ("", "mean"):
+    raise ValueError(f"model.pooling={spec.pooling!r} is not what a table of words does; use 'mean' or leave it empty")
   backbone = architecture.module(sizes, spec.dropout, jnp.dtype(spec.dtype))
 
   def init(key: jax.Array) -> dict[str, Any]:

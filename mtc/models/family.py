@@ -80,7 +80,7 @@ class Family(NamedTuple):
   """An architecture, whole: all that the rest of the house asks about it.
 
   Attributes:
-    models: `model_type` of a config.json -> the class of transformers that loads what we save.
+    models: `model_type` of a config.json -> the class of transformers that loads what we save; "" = there is none.
     read: config -> its Sizes; raises ValueError on a config that the module cannot be.
     module: (sizes, dropout, dtype) -> a Linen module `(tokens, deterministic) -> [rows * length, width]`. Its layers
       are named `layer_0`, `layer_1`, ...; its tables stand in `embeddings`, that of words is `embeddings/word`.

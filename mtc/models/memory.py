@@ -70,4 +70,6 @@ def _activations(architecture: Any, tokens: int, length: int, itemsize: int) -> 
   width = max(architecture.width, architecture.heads * getattr(architecture, "depth", 0))
   states = itemsize * (18 * width + 5 * architecture.mlp_width)
   probabilities = (8 + itemsize) * architecture.heads * length
+  if not architecture.layers:
+    return tokens * 3 * itemsize * width
   return tokens * (architecture.layers * states + probabilities)

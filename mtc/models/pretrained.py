@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtc.models import masked_lm
+from mtc.models import masked_lm, static
 from mtc.models.architecture import family, sizes
 from mtc.models.encoder import build
 from mtc.models.family import Config, Path, Table
@@ -120,7 +120,7 @@ def save_backbone(
   head: PyTree | None = None,
   dtype: str = "float32",
 ) -> None:
-  """Writes `config.json` and `model.safetensors` with Hugging Face's names; AutoModel loads them.
+  """Writes `config.json` and `model.safetensors` with Hugging Face's names; AutoModel loads them, unless it is static.
 
   Args:
     head: the tree of `params["masked_lm"]`: AutoModelForMaskedLM then loads both.
@@ -136,9 +136,11 @@ def save_backbone(
     model, prefix = names.model, names.backbone
     tensors = _named(masked_lm.head_table(config), head)
   tensors |= {prefix + name: value for name, value in _named(table, backbone).items()}
+  write(directory / "model.safetensors", tensors, dtype)
+  if static.is_static(config):
+    return  # sentence-transformers, which alone reads it, wants no config.json
   saved = {**config, "architectures": [model], "dtype": "float32"}
   saved.pop("torch_dtype", None)  # the older name of dtype
-  write(directory / "model.safetensors", tensors, dtype)
   (directory / "config.json").write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -20,7 +20,8 @@ def weigh_words(params: PyTree, counts: np.ndarray, constant: float, key: jax.Ar
   where u is one direction for all, in the last two dimensions, and r(w) a random one in the others. The scale of the
   last norm starts at 0 in these two, so that u leaves no trace. The layers start by adding nothing, for at random they
   would add one vector to all texts, and so do the tables of positions and types, for a row of theirs would be as long
-  as a word. What is left of a text is the sum of its words by their rarity: random indexing with the weights of SIF.
+  as a word. What is left of a text is the sum of its words by their rarity: random indexing with the weights of SIF. A
+  table of words alone (`architecture="static"`) has no norm: there word w starts as a r(w), in all dimensions.
 
   Args:
     params: of `Encoder.init` of an architecture that starts from a seed; a projection stays as it is.
@@ -34,13 +35,17 @@ def weigh_words(params: PyTree, counts: np.ndarray, constant: float, key: jax.Ar
   backbone = params["backbone"]
   words = backbone["embeddings"]["word"]["embedding"]
   rows, width = words.shape
+  scale = 0.02 * np.sqrt(width)  # the usual length of an embedding at the start
+  weight = jnp.asarray(constant / (constant + counts / (counts.sum() or 1)), jnp.float32)[:, None]
+  if backbone.keys() == {"embeddings"}:
+    own = jax.random.normal(key, (rows, width))
+    table = scale * weight * own / jnp.linalg.norm(own, axis=1, keepdims=True)
+    return dict(params) | {"backbone": {"embeddings": {"word": {"embedding": table}}}}
   # The norms take the mean of each vector away: no direction may be lost to it.
   common = jnp.zeros((1, width)).at[0, -2:].set(jnp.array([1, -1]) / np.sqrt(2))
   own = jax.random.normal(key, (rows, width - 2))
   own = own - own.mean(1, keepdims=True)
   own = jnp.pad(own / jnp.linalg.norm(own, axis=1, keepdims=True), ((0, 0), (0, 2)))
-  weight = jnp.asarray(constant / (constant + counts / (counts.sum() or 1)), jnp.float32)[:, None]
-  scale = 0.02 * np.sqrt(width)  # the usual length of an embedding at the start
   table = scale * (jnp.sqrt(1 - weight**2) * common + weight * own)
   flat: dict[Any, Any] = traverse_util.flatten_dict(dict(backbone))
   flat["embeddings", "word", "embedding"] = table

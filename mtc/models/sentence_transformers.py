@@ -29,7 +29,8 @@ class SentenceTransformer:
   """What a sentence-transformers directory says beside its backbone.
 
   Attributes:
-    backbone: the directory with config.json, model.safetensors and the tokenizer.
+    backbone: the directory with model.safetensors, the tokenizer and, unless it is static, config.json.
+    static: the backbone is a StaticEmbedding, a table of words.
     pooling: mean, cls, max or last.
     projection: {"kernel": f32[width, dim], "bias": f32[dim]}; {} = none.
     activation: what follows the projection: identity or tanh.
@@ -38,6 +39,7 @@ class SentenceTransformer:
   """
 
   backbone: pathlib.Path
+  static: bool
   pooling: str
   projection: dict[str, np.ndarray]
   activation: str
@@ -64,21 +66,24 @@ def load_sentence_transformer(directory: str | pathlib.Path) -> SentenceTransfor
 
 def _load(directory: pathlib.Path) -> SentenceTransformer:
   kinds, paths = _read_modules(directory)
-  rest = kinds[2:-1] if kinds[-1:] == ["Normalize"] else kinds[2:]
-  if kinds[:2] != ["Transformer", "Pooling"] or set(rest) - {"Dense"}:
+  static = kinds[:1] == ["StaticEmbedding"]
+  first = 1 if static else 2
+  rest = kinds[first:-1] if kinds[-1:] == ["Normalize"] else kinds[first:]
+  if (not static and kinds[:2] != ["Transformer", "Pooling"]) or set(rest) - {"Dense"}:
     raise ValueError(
-      f"{directory / 'modules.json'} has the modules {', '.join(kinds)}; "
-      "known is Transformer, Pooling, then any Dense and a Normalize, in this order"
+      f"{directory / 'modules.json'} has the modules {', '.join(kinds)}; known is Transformer and Pooling, or "
+      "StaticEmbedding, then any Dense and a Normalize, in this order"
     )
   _check_case(paths[0])
-  projection, activation = _join([_read_dense(path) for path in paths[2 : 2 + len(rest)]], directory)
+  projection, activation = _join([_read_dense(path) for path in paths[first : first + len(rest)]], directory)
   return SentenceTransformer(
     backbone=paths[0],
-    pooling=_read_pooling(paths[1] / "config.json"),
+    static=static,
+    pooling="mean" if static else _read_pooling(paths[1] / "config.json"),
     projection=projection,
     activation=activation,
     prompts=_read_prompts(directory / "config_sentence_transformers.json"),
-    max_length=_read_max_length(paths[0]),
+    max_length=_read_truncation(paths[0]) if static else _read_max_length(paths[0]),
   )
 
 
@@ -91,6 +96,7 @@ def save_sentence_transformer(
   max_length: int,
   activation: str = "identity",
   dtype: str = "float32",
+  static: bool = False,
 ) -> None:
   """Writes the modules around a backbone that lies, or will lie, in the directory itself.
 
@@ -104,11 +110,13 @@ def save_sentence_transformer(
     max_length: in tokens, with the special ones.
     activation: what follows the projection: identity or tanh.
     dtype: of the projection's file: float32, float16 or bfloat16.
+    static: the backbone is a table of words, which pools by the mean and whose tokenizer cuts texts.
   """
   directory = pathlib.Path(directory)
   mode = _POOLINGS[pooling]
   flags = {flag: value == mode for flag, value in _FLAGS.items()}
-  names = ["Transformer", "Pooling", "Dense", "Normalize"] if projection else ["Transformer", "Pooling", "Normalize"]
+  names = ["StaticEmbedding"] if static else ["Transformer", "Pooling"]
+  names += ["Dense", "Normalize"] if projection else ["Normalize"]
   modules = []
   for index, name in enumerate(names):
     path = f"{index}_{name}" if index else ""
@@ -116,7 +124,6 @@ def save_sentence_transformer(
     # The short names of the first versions, which all later ones resolve.
     modules.append({"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{name}"})
   _write_json(directory / "modules.json", modules)
-  _write_json(directory / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
   _write_json(
     directory / "config_sentence_transformers.json",
     {
@@ -127,9 +134,10 @@ def save_sentence_transformer(
       "similarity_fn_name": "cosine",
     },
   )
-  _write_json(
-    directory / "1_Pooling" / "config.json", {"word_embedding_dimension": width, **flags, "include_prompt": True}
-  )
+  if not static:
+    _write_json(directory / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
+    pools = {"word_embedding_dimension": width, **flags, "include_prompt": True}
+    _write_json(directory / "1_Pooling" / "config.json", pools)
   if projection:
     kernel, bias = (np.asarray(projection[name], np.float32) for name in ("kernel", "bias"))
     dense = {
@@ -138,8 +146,9 @@ def save_sentence_transformer(
       "bias": True,
       "activation_function": _ACTIVATIONS[activation],
     }
-    _write_json(directory / "2_Dense" / "config.json", dense)
-    write(directory / "2_Dense" / "model.safetensors", {"linear.weight": kernel.T, "linear.bias": bias}, dtype)
+    folder = directory / f"{names.index('Dense')}_Dense"
+    _write_json(folder / "config.json", dense)
+    write(folder / "model.safetensors", {"linear.weight": kernel.T, "linear.bias": bias}, dtype)
 
 
 def _read_modules(directory: pathlib.Path) -> tuple[list[str], list[pathlib.Path]]:
@@ -174,6 +183,13 @@ def _read_max_length(directory: pathlib.Path) -> int:
     if length and 1 <= length < 2**31:  # without a limit, tokenizers say 10 ** 30
       return int(length)
   return 0
+
+
+def _read_truncation(directory: pathlib.Path) -> int:
+  """What alone cuts the texts of a StaticEmbedding."""
+  path = directory / "tokenizer.json"
+  truncation = (read_json(path).get("truncation") or {}) if path.is_file() else {}
+  return int(truncation.get("max_length") or 0)
 
 
 def _check_case(directory: pathlib.Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from mtc.models.lora import LoraSpec
 
 POOLINGS = ("mean", "cls", "max", "last")
-ARCHITECTURES = ("bert", "modernbert")
+ARCHITECTURES = ("bert", "modernbert", "static")
 PROJECTIONS = ("identity", "tanh")
 DTYPES = ("float32", "bfloat16")
 ATTENTIONS = ("causal", "bidirectional")
@@ -19,7 +19,8 @@ class ModelSpec:
   Attributes:
     pretrained: a Hugging Face or sentence-transformers directory, a name on the hub, or "mtc-mini", which comes with
       the package; "" starts from a seed.
-    architecture: of an encoder that starts from a seed: bert, or modernbert (rotary positions, local attention).
+    architecture: of an encoder that starts from a seed: bert, modernbert (rotary positions, local attention), or static
+      (a table of words, which has no sizes but width and vocab_size).
     layers, width, heads, mlp_width, vocab_size, positions: sizes of an encoder that starts from a seed; else unused.
     tokenizer: a directory with the tokenizer of an encoder that starts from a seed; "" = trained on the tasks' texts.
     rarity: of an encoder that starts from a seed: words start with less weight the more frequent they are, see
@@ -107,6 +108,8 @@ def scratch_config(spec: ModelSpec, pad_id: int) -> dict[str, Any]:
     "initializer_range": 0.02,
     "pad_token_id": pad_id,
   }
+  if spec.architecture == "static":
+    return {"model_type": "static", "vocab_size": spec.vocab_size, "hidden_size": spec.width}
   if spec.architecture == "bert":
     return common | {
       "model_type": "bert",

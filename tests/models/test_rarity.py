@@ -47,6 +47,16 @@ def test_what_comes_out_is_each_word_by_its_rarity(architecture):
   np.testing.assert_array_equal(hidden[:, -2:], 0)  # the last ones, for the first may be all that is kept
 
 
+def test_a_table_of_words_alone_needs_no_common_direction():
+  encoder, params, weighed = made(dim=3, architecture="static")
+  ids = np.arange(8, dtype=np.int32)[None]
+  tokens = Tokens(ids=ids, segment=np.ones_like(ids), position=ids, slots=1)
+  lengths = np.linalg.norm(np.asarray(encoder.apply(weighed, tokens, None)), axis=1)
+  np.testing.assert_allclose(lengths, 0.02 * np.sqrt(32) * 0.05 / (0.05 + COUNTS / COUNTS.sum()), rtol=1e-5)
+  assert weighed.keys() == params.keys() and weighed["projection"] is params["projection"]
+  assert weighed["backbone"].keys() == params["backbone"].keys() == {"embeddings"}
+
+
 def test_it_is_the_norm_of_the_last_layer_that_forgets_the_common_direction():
   spec = ModelSpec(architecture="bert", layers=3, width=32, heads=2, mlp_width=32, vocab_size=8, dtype="float32")
   params = build(scratch_config(spec, 0), spec).init(jax.random.key(1))

@@ -39,10 +39,7 @@ CONFIGS = {
 def test_pairs_that_attend_to_each_other(window, causal):
   lengths = [1, 3, 8]
   pairs = sum(
-    (abs(i - j) <= window or not window) and (j <= i or not causal)
-    for n in lengths
-    for i in range(n)
-    for j in range(n)
+    (abs(i - j) <= window or not window) and (j <= i or not causal) for n in lengths for i in range(n) for j in range(n)
   )
   assert attended(np.concatenate([np.arange(n) for n in lengths]), window, causal) == pairs
   assert [attended(np.arange(3), *kind) for kind in ((0, False), (0, True), (1, False), (1, True))] == [9, 6, 7, 5]
