@@ -189,6 +189,8 @@ def _read_truncation(directory: pathlib.Path) -> int:
   """What alone cuts the texts of a StaticEmbedding."""
   path = directory / "tokenizer.json"
   truncation = (read_json(path).get("truncation") or {}) if path.is_file() else {}
+  if str(truncation.get("direction", "Right")).lower() != "right":
+    raise ValueError(f"{path} cuts the beginning of a text (truncation.direction), which is not supported; use Right")
   return int(truncation.get("max_length") or 0)
 
 

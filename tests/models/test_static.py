@@ -57,6 +57,10 @@ def test_only_its_tokenizer_cuts_a_text(directory, table, tokenizer):
   settings["truncation"] = {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0}
   path.write_text(json.dumps(settings))
   np.testing.assert_allclose(load(directory).encode([long])[0], mean_of_rows(table, tokenizer, long, 3), atol=1e-6)
+  settings["truncation"]["direction"] = "Left"
+  path.write_text(json.dumps(settings))
+  with pytest.raises(ValueError, match="cuts the beginning of a text"):
+    load(directory)
 
 
 def test_the_table_of_model2vec_has_another_name(directory, table):
