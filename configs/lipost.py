@@ -74,7 +74,7 @@ def get_config(balancing: str = "fixed") -> Experiment:
     },
     model=ModelSpec(pretrained="mtc-mini", dim=0, dropout=0.0, dtype="float32"),
     balancing=BALANCING[balancing],
-    optim=OptimSpec(learning_rate=5e-4),
+    optim=OptimSpec(learning_rate=5e-4),  # for a table of words; transformers want 2e-5 to 1e-4
     steps=600,
     checkpoint_every=1000,
     diagnose_every=60,

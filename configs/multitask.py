@@ -34,7 +34,7 @@ def get_config() -> Experiment:
       ),
     },
     model=ModelSpec(pretrained="mtc-mini", dim=0, dropout=0.0, dtype="float32"),
-    optim=OptimSpec(learning_rate=2e-3),  # few steps on synthetic words; configs/posts.py has what suits real ones
-    steps=150,
-    checkpoint_every=50,
+    optim=OptimSpec(learning_rate=1e-3),  # for a table of words; transformers want 2e-5 to 1e-4
+    steps=600,
+    checkpoint_every=200,
   )

@@ -46,8 +46,8 @@ def get_config() -> Experiment:
       "sib_topic": Evaluation(Folder("sib_topic"), SameLabel(), ZeroShot("a text about {}"), validation=""),
     },
     model=ModelSpec(pretrained="mtc-mini", dim=0, dropout=0.0, dtype="float32"),
-    optim=OptimSpec(learning_rate=5e-4),
-    steps=400,
-    checkpoint_every=100,
+    optim=OptimSpec(learning_rate=5e-4),  # for a table of words; transformers want 2e-5 to 1e-4
+    steps=600,
+    checkpoint_every=200,
     evaluate_every=0,
   )

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from mtc import geometry, optim, parallel
 from mtc.balancing import Balancing
 from mtc.config import Task
+from mtc.losses import unit
 from mtc.models import Encoder
-from mtc.step import TaskGradients, balancing_key, dropout_key, take, unit
+from mtc.step import TaskGradients, balancing_key, dropout_key, take
 from mtc.types import Array, Step, TrainState
 
 _MOST_SIMILAR = 0.9

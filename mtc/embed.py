@@ -135,6 +135,9 @@ class Embedder:
     """Packs texts that fit into rows of `length` and encodes the rows, grid by grid."""
     slots = max(length // _SLOT, 1)
     row, start, segment = data.best_fit(lengths, length, slots)
+    # Pooling costs as many products as there are slots: no more than the fullest row needs, in powers of two, for few
+    # shapes. Products with fewer slots than a short row has would round in another way.
+    slots = min(slots, max(_SHORT // _SLOT, 1 << (int(segment.max()) - 1).bit_length()))
     devices = len(parallel.local_devices())
     needed = -(-(int(row.max()) + 1) // devices)
     most = max((_CPU_TOKENS if jax.default_backend() == "cpu" else _TOKENS) // length, 1)
@@ -188,9 +191,7 @@ def load(directory: str | Path, dtype: str = "float32") -> Embedder:
   layout = models.load_sentence_transformer(root) if models.is_sentence_transformer(root) else None
   backbone = layout.backbone if layout else root
   config = models.static_config(backbone) if layout and layout.static else models.read_config(backbone)
-  tokenizer = data.tokenizer.load(str(backbone))
-  if models.is_static(config):
-    tokenizer = data.tokenizer.bare(tokenizer)
+  tokenizer = tokenizer_of(config, data.tokenizer.load(str(backbone)))
   _check_vocabulary(tokenizer, config, backbone)
   projection = layout.projection if layout else {}
   if projection and len(projection["kernel"]) != models.width(config):
@@ -222,6 +223,11 @@ def load(directory: str | Path, dtype: str = "float32") -> Embedder:
   )
 
 
+def tokenizer_of(config: dict[str, Any], tokenizer: Tokenizer) -> Tokenizer:
+  """The tokenizer as a model of this config uses it: a table of words has no special tokens."""
+  return data.tokenizer.bare(tokenizer) if models.is_static(config) else tokenizer
+
+
 def _check_vocabulary(tokenizer: Tokenizer, config: Mapping[str, Any], directory: Path) -> None:
   """Raises ValueError where a text could have a token without a row in the embedding table."""
   # Some tokenizers hold a special token for another kind of input (the images of Gemma 3), past the table of texts.
@@ -234,7 +240,7 @@ def _check_vocabulary(tokenizer: Tokenizer, config: Mapping[str, Any], directory
   if usable[last] >= rows:
     raise ValueError(
       f"the tokenizer in {directory} has the token {last!r} with the id {usable[last]}, past the {rows} rows of the "
-      "embedding table (vocab_size of config.json); use the tokenizer that belongs to this model"
+      "embedding table; use the tokenizer that belongs to this model"
     )
 
 

@@ -1,4 +1,5 @@
-"""A trained model as directories that Hugging Face, sentence-transformers, PEFT and `mtc.load` read.
+"""A trained model as directories that `mtc.load` and sentence-transformers read; but for tables of words, also
+Hugging Face and PEFT.
 
 python -m mtc.export --model DIR --output DIR --dtype float16: a smaller copy of a model directory.
 python -m mtc.export --model DIR --numpy weights.npz: its weights as flat NumPy arrays, for anything else.
@@ -18,7 +19,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 
 
 def write(embedder: Embedder, directory: Path, card: str = "", dtype: str = "float32") -> None:
-  """Writes config, weights, tokenizer, modules and a card; the directory appears whole or not at all.
+  """Writes config (not of a table of words), weights, tokenizer, modules and a card; whole or not at all.
 
   Args:
     embedder: what to write.

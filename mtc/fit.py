@@ -74,7 +74,7 @@ class Ahead:
     return self._programs.get(_key(batch), self._step)(state, batch)
 
 
-def check(needs: Sequence[Need], free: int | None, chunks: int, dtype: str) -> None:
+def check(needs: Sequence[Need], free: int | None, chunks: int, dtype: str, adaptable: bool = True) -> None:
   """Raises ValueError, with the settings that would help, where a shape needs more than there is.
 
   Args:
@@ -82,6 +82,7 @@ def check(needs: Sequence[Need], free: int | None, chunks: int, dtype: str) -> N
     free: bytes of each device that nothing uses yet; None = nobody knows.
     chunks: of the experiment.
     dtype: of the model.
+    adaptable: whether LoRA has something to adapt in it.
   """
   most = max(needs, key=lambda need: need.total, default=None)
   if most is None or free is None or most.total <= free:
@@ -93,7 +94,8 @@ def check(needs: Sequence[Need], free: int | None, chunks: int, dtype: str) -> N
     remedies.append(f"chunks={chunks * math.ceil(1.25 * most.work / room)} or more")
   remedies += ["smaller tasks.NAME.batch_size", "smaller tasks.NAME.max_length"]
   remedies += ["model.dtype=bfloat16"] if dtype == "float32" else []
-  remedies += ["fewer parameters that are trained (model.lora.rank=8, or optim.freeze)", "a smaller model or model.dim"]
+  fewer = "model.lora.rank=8, or optim.freeze" if adaptable else "optim.freeze"
+  remedies += [f"fewer parameters that are trained ({fewer})", "a smaller model or model.dim"]
   if jax.default_backend() == "gpu":
     remedies.append("more of the device for jax: XLA_PYTHON_CLIENT_MEM_FRACTION=0.95")
   raise ValueError(

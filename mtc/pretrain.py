@@ -2,7 +2,8 @@
 
 From a seed, or on from a pretrained model (--config.model.pretrained=DIR): adaptation to the texts of one's own domain.
 Run it again to go on after an interruption. Its export/ is what `model.pretrained` of a contrastive run takes, and what
-AutoModelForMaskedLM loads. Exit codes as of mtc.main.
+AutoModelForMaskedLM loads; that of steps=0, which has no head, AutoModel loads, or sentence-transformers where it is a
+table of words. Exit codes as of mtc.main.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ from tokenizers import Tokenizer
 from mtc import cli, data, export, flops, loop, models, optim, parallel, records, remote, step as step_lib
 from mtc.config import Pretraining
 from mtc.embed import Embedder, load
-from mtc.start import trained_tokenizer
+from mtc.start import from_seed, trained_tokenizer
 from mtc.types import Array, Masked, PyTree, TrainState
 
 _LONGEST = 2**16  # tokens that are kept of a text; rows take random parts of what is longer than they are
@@ -78,7 +79,7 @@ def prepare(settings: Pretraining, workdir: Path, command: Sequence[str] = ()) -
       model.tokenizer,
       rows=settings.rows,
       length=settings.length,
-      rate=settings.mask_rate,
+      rate=settings.mask_rate if settings.steps else 0.0,
       exponent=settings.exponent,
       seed=settings.seed,
       devices=parallel.device_count(),
@@ -124,19 +125,21 @@ def masked_lm_loss(encoder: models.Encoder, head: models.Head) -> Loss:
 def _start(settings: Pretraining, workdir: Path) -> tuple[Embedder, models.Head | None]:
   """The model, and its head where a step is taken."""
   spec = replace(settings.model, dim=0, pooling=settings.model.pooling or "mean")
-  loaded = None
-  if spec.pretrained:
-    directory = models.resolve(spec.pretrained)
-    loaded = load(directory)
+  loaded = load(models.resolve(spec.pretrained)) if spec.pretrained else None
+  if settings.steps and (models.is_static(loaded.config) if loaded else spec.architecture == "static"):
+    name = f"model.pretrained={spec.pretrained!r}" if loaded else "model.architecture='static'"
+    raise ValueError(
+      f"steps={settings.steps}: {name} is a table of words, which has no head for masked language modelling; use "
+      "steps=0 with model.rarity, or another architecture"
+    )
+  if loaded:
     config, tokenizer = loaded.config, loaded.tokenizer
     spec = replace(spec, pooling=settings.model.pooling or loaded.spec.pooling)
   else:
     if spec.tokenizer:
       models.check_links(spec.tokenizer)
     tokenizer = data.tokenizer.load(spec.tokenizer) if spec.tokenizer else _train_tokenizer(settings, workdir)
-    table = data.tokenizer.new_table(tokenizer)
-    config = models.scratch_config(spec, table["pad"]) | {"vocab_size": table["rows"]}
-    tokenizer = data.tokenizer.bare(tokenizer) if models.is_static(config) else tokenizer
+    config, tokenizer = from_seed(spec, tokenizer)
   if settings.length > models.positions(config):
     raise ValueError(
       f"length={settings.length} is over the {models.positions(config)} positions of this model; use less"

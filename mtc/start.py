@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from mtc import data, models
 from mtc.config import Experiment, Task, check_loss
-from mtc.embed import Embedder, load
+from mtc.embed import Embedder, load, tokenizer_of
 
 _FORMAT = 1  # of a new tokenizer; count it up where the same texts shall give another one
 
@@ -38,10 +38,7 @@ def start_model(experiment: Experiment, workdir: Path, untrained: Path | None = 
     config, tokenizer, spec = loaded.config, loaded.tokenizer, _adopt(spec, loaded.spec)
     prompts |= {role: prompt for role, prompt in loaded.prompts.items() if not prompts.get(role)}
   else:
-    tokenizer = _tokenizer(experiment, workdir / "tokenizer")
-    table = data.tokenizer.new_table(tokenizer)
-    config = models.scratch_config(spec, table["pad"]) | {"vocab_size": table["rows"]}
-    tokenizer = data.tokenizer.bare(tokenizer) if models.is_static(config) else tokenizer
+    config, tokenizer = from_seed(spec, _tokenizer(experiment, workdir / "tokenizer"))
     spec = replace(spec, pooling=spec.pooling or "mean", projection=spec.projection or "identity")
   config = models.with_attention(config, spec.attention)  # so that an export says it too
   positions = models.positions(config)
@@ -64,6 +61,13 @@ def start_model(experiment: Experiment, workdir: Path, untrained: Path | None = 
   if spec.adapter:
     params = models.start_from_adapter(params, spec, config)
   return Embedder(encoder, params, config, spec, tokenizer, prompts=prompts, max_length=longest)
+
+
+def from_seed(spec: models.ModelSpec, tokenizer: Tokenizer) -> tuple[dict[str, Any], Tokenizer]:
+  """The config of an encoder that starts from a seed with this tokenizer, and the tokenizer as that encoder uses it."""
+  table = data.tokenizer.new_table(tokenizer, padded=spec.architecture != "static")
+  config = models.scratch_config(spec, table["pad"]) | {"vocab_size": table["rows"]}
+  return config, tokenizer_of(config, tokenizer)
 
 
 def _adopt(spec: models.ModelSpec, theirs: models.ModelSpec) -> models.ModelSpec:

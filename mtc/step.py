@@ -16,20 +16,13 @@ from mtc.models import Encoder
 from mtc.types import Array, Batch, Embeddings, PyTree, Step, Tokens, TrainState
 
 
-def unit(vectors: Array) -> Array:
-  """The vectors f32[..., dim] at length 1; one of zeros stays so."""
-  # rsqrt of at least eps, not a division by the norm: an empty slot would give a NaN gradient even with weight 0.
-  vectors = vectors.astype(jnp.float32) if vectors.dtype != jnp.float64 else vectors
-  return vectors * lax.rsqrt(jnp.maximum(jnp.sum(vectors * vectors, axis=-1, keepdims=True), 1e-12))
-
-
 def embed(
   encoder: Encoder,
   params: PyTree,
   tokens: Tokens,
   key: jax.Array | None,
   rows_per_chunk: int = 0,
-  finish: Callable[[Array], Array] = unit,
+  finish: Callable[[Array], Array] = losses.unit,
 ) -> Array:
   """Encodes a grid of tokens to one unit vector per slot.
 
@@ -134,7 +127,8 @@ class TaskGradients:
       return embed(encoder, params, batch.tokens, key, rows_per_chunk, finish=lambda vectors: vectors)
 
     def of_task(name: str, pooled: Array, scalars: PyTree) -> Array:
-      return task_loss(tasks[name].loss, optim.merge(scalars, frozen["tasks"][name]), unit(pooled), batch.tasks[name])
+      scalars = optim.merge(scalars, frozen["tasks"][name])
+      return task_loss(tasks[name].loss, scalars, losses.unit(pooled), batch.tasks[name])
 
     self.names = sorted(batch.tasks)
     self.weights = jnp.asarray([tasks[name].weight for name in self.names], jnp.float32)

@@ -107,7 +107,8 @@ def _ready(
   reports = {name: p.report for name, p in prepared.items()}
   records.check_data(workdir, reports)
   train_step, free = _compiled(experiment, model, packer), fit.free_memory()
-  fit.check(train_step.needs, free, experiment.chunks, experiment.model.dtype)
+  adaptable = not models.is_static(model.config)
+  fit.check(train_step.needs, free, experiment.chunks, experiment.model.dtype, adaptable)
   if parallel.is_main_process():
     records.write_run(workdir, experiment, reports, command)
     records.write_json(workdir / "leakage.json", _leakage(experiment.on_leak, leaks))
@@ -208,7 +209,8 @@ class _Run:
     """Trains to the end, or to `stop_after`, or to a signal; returns the exit code."""
     experiment = self.experiment
     optimizer = optim.make_optimizer(experiment.optim, experiment.steps)
-    speed = loop.Speed(self._flops, flops.matrix_peak(experiment.model.dtype))
+    static = models.is_static(self.model.config)  # its few products say nothing of how well the devices are used
+    speed = None if static else loop.Speed(self._flops, flops.matrix_peak(experiment.model.dtype))
     ended = loop.run(
       experiment,
       self.workdir,
@@ -218,7 +220,7 @@ class _Run:
       ),
       self.train_step,
       self.packer.step,
-      functools.partial(self._begin, speed.peak),
+      functools.partial(self._begin, speed.peak if speed else None),
       self._validate,
       self._diagnose,
       self._examples,
@@ -254,14 +256,15 @@ class _Run:
     """The embedder with these parameters of the encoder, as it will be loaded from the export."""
     return replace(self._inference, params=models.merge_lora(params, self.model.spec.lora))
 
-  def _begin(self, peak: float, first: int) -> None:
+  def _begin(self, peak: float | None, first: int) -> None:
     print(self._introduction(peak, first), flush=True)
     if parallel.is_main_process():
       # Counting words goes through every evaluator, so that one that cannot score its test says so now. The untrained
       # model is scored at the end: nobody waits for it before the first step.
       evaluate.before(self.workdir / "before.json", self.tables, self.experiment.evaluations)
 
-  def _introduction(self, peak: float, first: int) -> str:
+  def _introduction(self, peak: float | None, first: int) -> str:
+    """What is trained and on what; `peak` is None where the encoder is a table of words."""
     experiment = self.experiment
     batch = self.packer.step(first)
     lines = [
@@ -284,10 +287,13 @@ class _Run:
     lines.append(
       f"{counts.total / 1e6:.2f} M parameters, {counts.trained / 1e6:.2f} M of them trained, on {parallel.describe()}"
     )
-    lines.append(
-      f"a step: {tokens:,.0f} tokens, {self._flops(batch) * whole / 1e12:,.3g} TFLOP on them, of {peak / 1e12:,.3g} "
-      f"TFLOP a second that a product of {experiment.model.dtype} matrices reaches here"
-    )
+    work = "; a table of words has no matrix products to speak of"
+    if peak is not None:
+      work = (
+        f", {self._flops(batch) * whole / 1e12:,.3g} TFLOP on them, of {peak / 1e12:,.3g} TFLOP a second that a "
+        f"product of {experiment.model.dtype} matrices reaches here"
+      )
+    lines.append(f"a step: {tokens:,.0f} tokens{work}")
     lines.append(self._memory())
     for names, plan in self.packer.plans.items():
       lines.append(

@@ -14,7 +14,7 @@ from mtc.balancing import Fixed, GradNorm, PCGrad, Uncertainty
 from mtc.checkpoint import Checkpoints
 from mtc.config import Task
 from mtc.diagnose import Collapse, make_diagnosis
-from mtc.losses import CoSENT, InfoNCE
+from mtc.losses import CoSENT, InfoNCE, unit
 from mtc.models import ModelSpec
 from mtc.types import Step
 
@@ -116,7 +116,7 @@ def by_hand(encoder, prepared):
 
     def of_pooled(pooled, name):
       loss, scalars = TASKS[name].loss, params["tasks"][name]
-      return step_lib.task_loss(loss, scalars, step_lib.unit(pooled), batch.tasks[name])
+      return step_lib.task_loss(loss, scalars, unit(pooled), batch.tasks[name])
 
     norms = jnp.stack([jnp.linalg.norm(jax.grad(of_pooled)(pooled, name)) for name in sorted(TASKS)])
     return {name: jax.grad(of_params)(params, name) for name in TASKS}, norms, pooled
@@ -157,19 +157,19 @@ def test_the_gradients_are_those_of_each_loss(one_device, by_hand):
 
 def test_the_geometry_is_that_of_the_texts(one_device, by_hand):
   pooled, batch = by_hand.pooled, by_hand.batch
-  unit = pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-9)
+  directions = pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-9)
   for name in ("search", "topic"):
     examples = batch.tasks[name]
-    distance = np.mean(((unit[examples.anchor] - unit[examples.positive]) ** 2).sum(1))
+    distance = np.mean(((directions[examples.anchor] - directions[examples.positive]) ** 2).sum(1))
     assert one_device[f"geometry/alignment/{name}"] == pytest.approx(distance, rel=1e-5)
   assert "geometry/alignment/graded" not in one_device
   slots = np.concatenate([s for examples in batch.tasks.values() for s in (examples.anchor, examples.positive)])
   assert one_device["geometry/mean_norm"] == pytest.approx(np.linalg.norm(pooled[slots], axis=1).mean(), rel=1e-5)
-  similar = unit[slots] @ unit[slots].T
+  similar = directions[slots] @ directions[slots].T
   off = similar[~np.eye(len(slots), dtype=bool)]
   assert one_device["geometry/mean_similarity"] == pytest.approx(off.mean(), rel=1e-5)
   assert one_device["geometry/uniformity"] == pytest.approx(np.log(np.mean(np.exp(4 * off - 4))), rel=1e-5)
-  share = np.linalg.svd(unit[slots], compute_uv=False)
+  share = np.linalg.svd(directions[slots], compute_uv=False)
   share = share / share.sum()
   assert one_device["geometry/effective_rank"] == pytest.approx(np.exp(-np.sum(share * np.log(share))), rel=1e-5)
 

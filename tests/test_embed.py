@@ -72,6 +72,23 @@ def test_the_last_grid_holds_what_is_left(embedder, monkeypatch):
   np.testing.assert_allclose(vectors, np.repeat(embedder.encode(["a"]), len(short), 0), rtol=0, atol=1e-5)
 
 
+def test_a_grid_has_no_more_slots_than_its_rows_hold_texts(embedder, monkeypatch):
+  compiled, slots = embed_lib._compiled, []
+
+  def counted(encoder):
+    function = compiled(encoder)
+    return lambda params, tokens: slots.append(tokens.slots) or function(params, tokens)
+
+  long, middle = "moon " * 140, "moon " * 18
+  expected = embedder.encode([long, middle])
+  monkeypatch.setattr(embed_lib, "_compiled", counted)
+  monkeypatch.setattr(embed_lib, "_SHORT", 16)
+  np.testing.assert_allclose(embedder.encode([long])[0], expected[0], atol=1e-6)
+  vectors = embedder.encode([long, *[middle] * 60])  # seven of them fit into a row of 150, which had 18 slots
+  np.testing.assert_allclose(vectors, expected[[0, *[1] * 60]], atol=1e-6)
+  assert slots == [2, 8]
+
+
 def test_the_vector_is_the_encoders_own(embedder, texts):
   text = texts[3]
   ids = np.array([embedder.tokenizer.encode(text).ids], np.int32)

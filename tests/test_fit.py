@@ -84,6 +84,9 @@ def test_what_does_not_fit_names_the_settings_that_would_help():
   with pytest.raises(ValueError, match="and 1 MiB are free") as error:  # the parameters alone are too many
     fit.check(needs, 2**20, 3, "bfloat16")
   assert "chunks" not in str(error.value) and "bfloat16" not in str(error.value)
+  with pytest.raises(ValueError, match=r"that are trained \(optim.freeze\)") as error:
+    fit.check(needs, 2**20, 3, "float32", adaptable=False)
+  assert "lora" not in str(error.value)
 
 
 def test_the_memory_of_a_container(tmp_path, monkeypatch):

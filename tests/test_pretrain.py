@@ -14,6 +14,7 @@ import numpy as np
 import optax
 import pytest
 from safetensors.numpy import load_file
+from tokenizers import Tokenizer, models as tokenizer_models, pre_tokenizers
 
 import mtc
 from mtc import data, export, models, parallel, pretrain, start, step as step_lib
@@ -188,6 +189,14 @@ WRONG = {
     {"model": ModelSpec(pretrained="somewhere", lora=models.LoraSpec(rank=2))},
     "model.lora and model.adapter are not for pretraining",
   ),
+  "a table from a seed": (
+    {"model": ModelSpec(architecture="static")},
+    "steps=8: model.architecture='static' is a table of words, which has no head for masked language modelling; use",
+  ),
+  "a pretrained table": (
+    {"model": ModelSpec(pretrained="mtc-mini")},
+    "steps=8: model.pretrained='mtc-mini' is a table of words, which has no head for masked language modelling; use",
+  ),
   "blank": (
     {"corpora": {"c": Corpus(data.InMemory({"train": []}))}},
     "there is no text to train a tokenizer on",
@@ -205,6 +214,19 @@ def test_what_is_wrong_is_said_before_the_first_step(settings, tmp_path, what):
   with pytest.raises(ValueError, match=message):
     pretrain.prepare(replace(settings, **changes), tmp_path / "run")
   assert not (tmp_path / "run" / "config.json").exists()
+  assert not (tmp_path / "run" / "tokenizer").exists() or what not in ("a table from a seed", "a pretrained table")
+
+
+def test_a_table_of_words_needs_neither_padding_nor_a_mask_token(settings, tmp_path):
+  made = Tokenizer(tokenizer_models.WordLevel({"?": 0, "the": 1, "sailor": 2, "old": 3}, unk_token="?"))
+  made.pre_tokenizer = pre_tokenizers.Whitespace()
+  (tmp_path / "tokenizer").mkdir()
+  made.save(str(tmp_path / "tokenizer" / "tokenizer.json"))
+  settings.model = ModelSpec(architecture="static", width=6, tokenizer=str(tmp_path / "tokenizer"), rarity=1e-2)
+  assert run(replace(settings, steps=0), tmp_path / "run") == 0
+  words = mtc.load(tmp_path / "run" / "export").params["backbone"]["embeddings"]["word"]["embedding"]
+  lengths = np.linalg.norm(words, axis=1)
+  assert words.shape == (4, 6) and lengths[0] < lengths[1] < lengths[2]
 
 
 def test_a_tokenizer_is_trained_on_languages_by_the_exponent(settings):

@@ -342,6 +342,15 @@ def test_the_speed_is_in_the_metrics_and_the_step_in_the_introduction(whole, exp
   assert re.search(r"memory of each device: \d+ MiB for \d+ rows, .* MiB are free", printed)
 
 
+def test_a_table_of_words_has_no_speed_in_products(experiment, tmp_path, capsys):
+  experiment.model = ModelSpec(architecture="static", width=16, vocab_size=400, dim=0)
+  experiment.stop_after = 1
+  assert run(experiment, tmp_path / "run") == 0
+  assert re.search(r"a step: \d+ tokens; a table of words has no matrix products", capsys.readouterr().out)
+  (row,) = [row for row in lines(tmp_path / "run") if "loss" in row]
+  assert "mfu" not in row and row["tokens_per_second"] > 0
+
+
 def test_a_run_that_does_not_fit_is_refused_before_the_first_step(experiment, tmp_path, monkeypatch):
   monkeypatch.setattr(fit, "free_memory", lambda: 100_000)
   with pytest.raises(ValueError, match=r"a step of \d+ rows of \d+ tokens needs .* MiB are free; what would help: "):

@@ -47,10 +47,10 @@ class Masker:
 
     Args:
       corpora: tokens; texts with labels are grouped by their first one.
-      tokenizer: what made the tokens; it must have a mask token.
+      tokenizer: what made the tokens; it must have a mask token, unless nothing is hidden.
       rows: of all devices.
       length: tokens of a row.
-      rate: share of the tokens to predict.
+      rate: share of the tokens to predict; 0 = none.
       exponent: 1 = every token alike, 0 = every group alike.
       seed: of the draws.
       devices: of all hosts.
@@ -61,14 +61,14 @@ class Masker:
       ValueError: the rows do not divide, there is no mask token, or no text.
     """
     special = tokenizers_.special_ids(tokenizer)
-    if "mask" not in special:
+    if rate and "mask" not in special:
       raise ValueError("the tokenizer has no mask token; use a model that was pretrained by masking, or train one")
     if rows % devices:
       raise ValueError(f"rows={rows} do not divide among {devices} devices; use a multiple of {devices}")
     self._names, self._corpora = list(corpora), list(corpora.values())
     self._local = slice(local_devices.start, local_devices.stop)
     self._rows, self._length, self._rate, self._seed, self._devices = rows, length, rate, seed, devices
-    self._mask, self._special = special["mask"], np.array(sorted(special.values()))
+    self._mask, self._special = special.get("mask", 0), np.array(sorted(special.values()))
     self._starts = tokenizers_.word_starts(tokenizer)
     self._ordinary = np.setdiff1d(np.arange(len(self._starts)), self._special)
     self.groups: dict[str, tuple[int, int]] = {}  # name -> (texts, tokens)
@@ -77,7 +77,8 @@ class Masker:
     for number, (name, corpus) in enumerate(corpora.items()):
       sizes = np.diff(corpus.offsets)
       for label, texts in _by_label(corpus):
-        texts = texts[(corpus.text_keys[texts] % _HELD_OUT == 0) == held_out]
+        # A text without a token has nothing to give; in a group of such texts alone a row would take 0 tokens of each.
+        texts = texts[((corpus.text_keys[texts] % _HELD_OUT == 0) == held_out) & (sizes[texts] > 0)]
         if not len(texts):
           continue
         self._texts.append((number, texts))

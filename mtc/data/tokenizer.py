@@ -61,15 +61,20 @@ def load(name: str) -> Tokenizer:
   return tokenizer
 
 
-def new_table(tokenizer: Tokenizer) -> dict[str, int]:
-  """Of a table for its tokens, `rows`, and which of them is `pad`; raises ValueError where it cannot have one."""
+def new_table(tokenizer: Tokenizer, padded: bool = True) -> dict[str, int]:
+  """Of a table for its tokens, `rows`, and which of them is `pad`; raises ValueError where it cannot have one.
+
+  Args:
+    padded: whether one of the tokens must be for padding; else `pad` is 0 where none is.
+  """
   rows, special = max(tokenizer.get_vocab().values(), default=-1) + 1, special_ids(tokenizer)
-  if "pad" not in special or rows > 2 * tokenizer.get_vocab_size() + 1000:
+  if (padded and "pad" not in special) or not 0 < rows <= 2 * tokenizer.get_vocab_size() + 1000:
     raise ValueError(
       f"the tokenizer has {tokenizer.get_vocab_size()} tokens with ids up to {rows - 1}, and of the tokens for padding "
-      f"({' or '.join(_SPECIAL['pad'])}) {'one' if 'pad' in special else 'none'}; use one with padding and few gaps"
+      f"({' or '.join(_SPECIAL['pad'])}) {'one' if 'pad' in special else 'none'}; use one with "
+      f"{'padding and ' if padded else ''}few gaps"
     )
-  return {"rows": rows, "pad": special["pad"]}
+  return {"rows": rows, "pad": special.get("pad", 0)}
 
 
 def within(tokenizer: Tokenizer, rows: int) -> Tokenizer:

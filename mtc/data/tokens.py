@@ -176,6 +176,10 @@ class _Writer:
     field = getattr(self.kind, "negatives", "")
     if field and not self.negatives:
       raise ValueError(f'no row of {name} has negatives in the field {field!r}; correct the name, or use negatives=""')
+    if not self.offsets[-1]:
+      raise ValueError(
+        f"no text of {name} has a token of this model's tokenizer{told}; check the texts, or use another model"
+      )
     negatives = _ragged(np.asarray(self.negatives), np.asarray(self.negative_counts))
     label_offsets, labels = np.asarray(self.label_offsets), np.asarray(self.labels)
     text_keys = np.asarray(self.text_keys)

@@ -1,5 +1,6 @@
-"""Losses: pure functions of embeddings. They know neither the model, nor the config, nor the devices."""
+"""Losses: pure functions of embeddings of unit length. They know neither the model, nor the config, nor the devices."""
 
+from mtc.losses.columns import unit
 from mtc.losses.cosent import CoSENT
 from mtc.losses.distillation import EmbeddingDistillation, SimilarityDistillation
 from mtc.losses.infonce import InfoNCE
@@ -17,4 +18,5 @@ __all__ = [
   "Matryoshka",
   "Sigmoid",
   "SimilarityDistillation",
+  "unit",
 ]

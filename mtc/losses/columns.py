@@ -128,3 +128,11 @@ def in_blocks(function: Callable[[Columns], PyTree], columns: Columns, block: in
 def full_precision(x: Array) -> Array:
   """float64 as it is, any other float as float32."""
   return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def unit(vectors: Array) -> Array:
+  """The vectors [..., dim] at length 1, in full precision; one of zeros stays so, and passes no gradient on."""
+  vectors = full_precision(vectors)
+  square = jnp.sum(vectors * vectors, axis=-1, keepdims=True)
+  # rsqrt of at least eps, not a division by the norm: a vector of zeros would give a NaN gradient even with weight 0.
+  return vectors * jnp.where(square > 0, lax.rsqrt(jnp.maximum(square, 1e-12)), 0)

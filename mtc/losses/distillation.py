@@ -10,7 +10,6 @@ from mtc.losses.fields import require_block, require_positive
 from mtc.types import Array, Embeddings
 
 _ABSENT = -1e30  # finite: see InfoNCE
-_EPS = 1e-12  # of the squared norm: the beginning of a vector may be all zeros
 
 
 @dataclass
@@ -46,8 +45,7 @@ class EmbeddingDistillation:
         f"EmbeddingDistillation got a teacher of {teacher.shape[-1]} dimensions for embeddings of {dim}; "
         "use SimilarityDistillation, or a smaller model.dim"
       )
-    teacher = teacher[..., :dim]
-    teacher = teacher * jax.lax.rsqrt(jnp.maximum(jnp.sum(teacher * teacher, axis=-1, keepdims=True), _EPS))
+    teacher = cols.unit(teacher[..., :dim])
     texts = jnp.stack([local.anchor, local.positive], axis=1)
     there = jnp.ones(texts.shape[:2], bool)
     if local.negatives is not None:

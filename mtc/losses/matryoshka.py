@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass, field
 
-import jax
 import jax.numpy as jnp
 
-from mtc.losses.columns import full_precision
+from mtc.losses.columns import full_precision, unit
 from mtc.losses.infonce import InfoNCE
 from mtc.losses.protocol import Loss
 from mtc.types import Array, Embeddings
-
-_EPS = 1e-12  # of the squared norm: the beginning of a vector may be all zeros
 
 
 @dataclass
@@ -65,8 +62,7 @@ class Matryoshka:
 
 def _shorten(embeddings: Embeddings, dim: int) -> Embeddings:
   def shorten(x: Array) -> Array:
-    x = full_precision(x[..., :dim])
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), _EPS))
+    return unit(x[..., :dim])
 
   negatives = embeddings.negatives
   return embeddings.replace(

@@ -1,6 +1,6 @@
 """Encoders: pretrained or from a seed, behind three pure functions."""
 
-from mtc.models.architecture import positions, width, with_attention
+from mtc.models.architecture import is_static, positions, width, with_attention
 from mtc.models.encoder import Encoder, build
 from mtc.models.lora import LoraSpec, merge as merge_lora
 from mtc.models.masked_lm import Head, build_head
@@ -22,7 +22,7 @@ from mtc.models.sentence_transformers import (
   save_sentence_transformer,
 )
 from mtc.models.spec import ModelSpec, scratch_config
-from mtc.models.static import config_of as static_config, is_static
+from mtc.models.static import config_of as static_config
 from mtc.models.untrusted import check_links
 from mtc.models.work import Work, training_work
 

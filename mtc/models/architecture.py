@@ -21,6 +21,11 @@ def sizes(config: Config) -> Sizes:
   return family(config).read(config)
 
 
+def is_static(config: Config) -> bool:
+  """Whether a config is that of a table of words; what follows from it stands at `Family.static`."""
+  return family(config).static
+
+
 def with_attention(config: Config, attention: str) -> Config:
   """The config of the same weights with `ModelSpec.attention`; raises ValueError where an encoder would be causal."""
   change = family(config).attention

@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from mtc.models import lora, pooling
-from mtc.models.architecture import family, with_attention
+from mtc.models.architecture import family, is_static, with_attention
 from mtc.models.dense import dense
 from mtc.models.spec import ModelSpec
-from mtc.models.static import is_static
 from mtc.types import PyTree, Tokens
 
 

@@ -64,12 +64,14 @@ def training_bytes(
 def _activations(architecture: Any, tokens: int, length: int, itemsize: int) -> int:
   """Of each token and layer about 18 states and 5 inner states of the MLP; of one layer its attention going backward.
 
+  Without layers, 3 states of each token.
+
   The numbers are those of XLA's buffers for a gradient in float32 on CPU, where this is 0.9 to 1.5 times what they are.
   Attention is its probabilities 3 times, in bfloat16 two of them in float32; other layers compute theirs again.
   """
   width = max(architecture.width, architecture.heads * getattr(architecture, "depth", 0))
-  states = itemsize * (18 * width + 5 * architecture.mlp_width)
-  probabilities = (8 + itemsize) * architecture.heads * length
   if not architecture.layers:
     return tokens * 3 * itemsize * width
+  states = itemsize * (18 * width + 5 * architecture.mlp_width)
+  probabilities = (8 + itemsize) * architecture.heads * length
   return tokens * (architecture.layers * states + probabilities)

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtc.models import masked_lm, static
-from mtc.models.architecture import family, sizes
+from mtc.models import masked_lm
+from mtc.models.architecture import family, is_static, sizes
 from mtc.models.encoder import build
 from mtc.models.family import Config, Path, Table
 from mtc.models.spec import ModelSpec
@@ -120,12 +120,14 @@ def save_backbone(
   head: PyTree | None = None,
   dtype: str = "float32",
 ) -> None:
-  """Writes `config.json` and `model.safetensors` with Hugging Face's names; AutoModel loads them, unless it is static.
+  """Writes `config.json` and `model.safetensors` with Hugging Face's names, which AutoModel loads.
+
+  Of a table of words it writes `model.safetensors` alone, which sentence-transformers loads.
 
   Args:
     head: the tree of `params["masked_lm"]`: AutoModelForMaskedLM then loads both.
     dtype: of the file: float32, float16 or bfloat16. Other tools compute in float32 all the same, as `mtc` does, for
-      that is what `config.json` says.
+      that is what `config.json` says; with a table of words, sentence-transformers computes in the dtype of the file.
   """
   directory, architecture = pathlib.Path(directory), family(config)
   directory.mkdir(parents=True, exist_ok=True)
@@ -137,7 +139,7 @@ def save_backbone(
     tensors = _named(masked_lm.head_table(config), head)
   tensors |= {prefix + name: value for name, value in _named(table, backbone).items()}
   write(directory / "model.safetensors", tensors, dtype)
-  if static.is_static(config):
+  if is_static(config):
     return  # sentence-transformers, which alone reads it, wants no config.json
   saved = {**config, "architectures": [model], "dtype": "float32"}
   saved.pop("torch_dtype", None)  # the older name of dtype
@@ -195,7 +197,8 @@ def _load(
       flat[path] = value.astype(jnp.dtype(kernels), copy=False) if path[-1] == "kernel" else value
   problems += [f"missing {name}" for name, (path, _) in table.items() if path not in flat]
   if problems:
-    raise ValueError(f"the weights in {directory} do not fit its config.json: {'; '.join(problems)}")
+    wrong = "are no table of words" if is_static(config) else "do not fit its config.json"
+    raise ValueError(f"the weights in {directory} {wrong}: {'; '.join(problems)}")
   if ignored:
     logging.info("%s: ignored %s", directory, ", ".join(ignored))
   if renamed:

@@ -188,10 +188,18 @@ def _read_max_length(directory: pathlib.Path) -> int:
 def _read_truncation(directory: pathlib.Path) -> int:
   """What alone cuts the texts of a StaticEmbedding."""
   path = directory / "tokenizer.json"
-  truncation = (read_json(path).get("truncation") or {}) if path.is_file() else {}
-  if str(truncation.get("direction", "Right")).lower() != "right":
+  truncation = read_json(path).get("truncation") if path.is_file() else None
+  if truncation is None:
+    return 0
+  length = truncation.get("max_length") if isinstance(truncation, dict) else None
+  if isinstance(length, bool) or not isinstance(length, int) or length < 1:
+    raise ValueError(f"{path} has truncation={truncation!r}; expected a positive integer max_length, or null for none")
+  direction = truncation.get("direction", "Right")
+  if direction == "Left":
     raise ValueError(f"{path} cuts the beginning of a text (truncation.direction), which is not supported; use Right")
-  return int(truncation.get("max_length") or 0)
+  if direction != "Right":
+    raise ValueError(f"{path} has truncation.direction={direction!r}; expected 'Right'")
+  return length
 
 
 def _check_case(directory: pathlib.Path) -> None:

@@ -64,7 +64,7 @@ class ModelSpec:
         raise ValueError(f"model.{name}={getattr(self, name)} is below 1; use a positive number")
     if self.architecture not in ARCHITECTURES:
       raise ValueError(f"model.architecture={self.architecture!r} is unknown; use one of {', '.join(ARCHITECTURES)}")
-    if not self.pretrained and self.width % self.heads:
+    if not self.pretrained and self.architecture != "static" and self.width % self.heads:
       raise ValueError(
         f"model.width={self.width} does not divide into model.heads={self.heads}; use a multiple of heads"
       )

@@ -43,16 +43,11 @@ class _Embeddings(nn.Module):
     return words(jnp.reshape(tokens.ids, -1)).astype(self.dtype)
 
 
-def is_static(config: Config) -> bool:
-  """Whether a config is that of a table of words, whose texts have no special tokens and no pooling but the mean."""
-  return config["model_type"] == "static"
-
-
 def config_of(directory: Path) -> Config:
   """The config of a directory of StaticEmbedding, which has none: the shape of its table says all.
 
   Raises:
-    ValueError: the directory has no table, or more than a table.
+    ValueError: the directory has no table, more than a table, or one of a size that no model has.
   """
   path = directory / "model.safetensors"
   found = {tensor.name: tensor.shape for tensor in stored(path)}
@@ -63,7 +58,12 @@ def config_of(directory: Path) -> Config:
       "[vocabulary, width]; a model2vec table with a mapping or weights is supported once sentence-transformers has "
       "saved it, which folds them in"
     )
-  return {"model_type": "static", "vocab_size": shape[0], "hidden_size": shape[1]}
+  config = {"model_type": "static", "vocab_size": shape[0], "hidden_size": shape[1]}
+  try:
+    read(config)
+  except ValueError as error:  # which speaks of a config.json
+    raise ValueError(f"{path} has a table {list(shape)}, a size that no model has; download the model again") from error
+  return config
 
 
 def read(config: Config) -> Sizes:
@@ -92,4 +92,5 @@ FAMILY = Family(
   module=Static,
   table=table,
   renamed={"embeddings": _WORDS},
+  static=True,
 )

@@ -257,6 +257,30 @@ def test_a_corpus_without_labels_is_one_group(tokenizer, tmp_path):
   assert made.step(0).weight.sum() > 20
 
 
+def test_texts_without_a_token_are_left_out(corpora, tokenizer):
+  """As a table of words has them, whose texts have no special tokens; here all of one group, and some of another."""
+  posts = corpora["posts"]
+  german = posts.labels == 0
+  empty = np.zeros(len(posts.offsets) - 1, bool)
+  empty[posts.anchor[~german]] = True
+  empty[posts.anchor[german][::3]] = True
+  sizes = np.where(empty, 0, np.diff(posts.offsets))
+  some = posts._replace(
+    tokens=posts.tokens[np.repeat(~empty, np.diff(posts.offsets))], offsets=np.concatenate([[0], np.cumsum(sizes)])
+  )
+  for exponent in (0.0, 0.5):
+    made = masker({"posts": some}, tokenizer, exponent=exponent)
+    assert list(made.groups) == ["posts/0"]
+    assert not set(made.texts(0)["posts"]) & set(np.flatnonzero(empty).tolist())
+    np.testing.assert_allclose(made.frequencies().sum(), 1)
+
+
+def test_a_mask_token_is_needed_where_something_is_hidden(corpora):
+  """Words can be counted without it."""
+  plain = Tokenizer(models.WordLevel({f"w{i}": i for i in range(405)}, unk_token="w0"))
+  np.testing.assert_allclose(masker(corpora, plain, rate=0.0).frequencies().sum(), 1)
+
+
 def test_what_cannot_be(corpora, tokenizer):
   with pytest.raises(ValueError, match="rows=8 do not divide among 3 devices; use a multiple of 3"):
     masker(corpora, tokenizer, devices=3)

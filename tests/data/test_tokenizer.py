@@ -146,6 +146,15 @@ def test_a_tokenizer_without_padding_is_saved_with_another_token_for_it(tokenize
   assert batch["attention_mask"] == [[1, 1, 0, 0], [1, 1, 1, 1]]
 
 
+def test_a_table_alone_needs_no_padding():
+  plain = Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a"))
+  with pytest.raises(ValueError, match="and of the tokens for padding .* none; use one with padding and few gaps"):
+    tk.new_table(plain)
+  assert tk.new_table(plain, padded=False) == {"rows": 2, "pad": 0}
+  with pytest.raises(ValueError, match="0 tokens with ids up to -1"):
+    tk.new_table(Tokenizer(models.WordLevel({}, unk_token="a")), padded=False)
+
+
 def test_marks_that_combine_with_letters_are_kept(tmp_path):
   from transformers import AutoTokenizer
 

@@ -1,10 +1,11 @@
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtc.losses import CoSENT, InfoNCE, Matryoshka, Sigmoid
+from mtc.losses import CoSENT, InfoNCE, Matryoshka, Sigmoid, unit
 
 
 @pytest.mark.usefixtures("x64")
@@ -37,6 +38,18 @@ def test_a_beginning_of_zeros_has_finite_gradients(draw):
   value, grad = jax.value_and_grad(mean)(anchor)
   assert np.isfinite(value)
   assert np.isfinite(grad).all()
+  assert np.abs(grad).max() < 1e3
+
+
+def test_unit_length_has_the_bits_of_rsqrt_and_zeros_pass_no_gradient_on():
+  vectors = np.random.default_rng(0).normal(size=(50, 7)) * np.logspace(-5, 5, 50)[:, None]
+  vectors = jnp.asarray(vectors, jnp.float32)
+  expected = vectors * jax.lax.rsqrt(jnp.sum(vectors * vectors, axis=-1, keepdims=True))
+  np.testing.assert_array_equal(unit(vectors), expected)
+  vectors = vectors.at[3].set(0)
+  gradient = jax.grad(lambda x: (unit(x) @ jnp.arange(7.0)).sum())(vectors)
+  assert not unit(vectors)[3].any() and not gradient[3].any()
+  assert np.isfinite(gradient).all() and gradient[4].any()
 
 
 @pytest.mark.parametrize(

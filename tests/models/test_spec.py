@@ -32,6 +32,10 @@ def test_sizes_are_not_checked_together_beside_a_pretrained_model():
   ModelSpec(pretrained="somewhere", width=100, heads=3).validate()
 
 
+def test_a_table_of_words_has_no_heads():
+  ModelSpec(architecture="static", width=50).validate()
+
+
 def test_a_seeded_encoder_has_the_sizes_of_the_spec():
   spec = ModelSpec(layers=3, width=24, heads=2, mlp_width=40, vocab_size=99, positions=33)
   config = scratch_config(spec, pad_id=7)

@@ -76,6 +76,7 @@ def test_the_table_of_model2vec_has_another_name(directory, table):
     {"embeddings": np.ones((9, 2), np.float32), "mapping": np.arange(9)},
     {"embedding.weight": np.ones(9, np.float32)},
     {"words": np.ones((9, 2), np.float32)},
+    {},
   ],
 )
 def test_what_is_no_table_is_refused(directory, tensors):
@@ -84,9 +85,52 @@ def test_what_is_no_table_is_refused(directory, tensors):
     load(directory)
 
 
+@pytest.mark.parametrize(
+  ("tensor", "message"),
+  [
+    (np.ones((4, 0), np.float32), r"has a table \[4, 0\], a size that no model has"),
+    (np.ones((0, 4), np.float32), r"has a table \[0, 4\], a size that no model has"),
+    (np.ones((1, 2**18 + 1), np.float16), r"has a table \[1, 262145\], a size that no model has"),
+    (np.ones((500, 4), np.int8), "are no table of words: embedding.weight has dtype I8, expected a floating one"),
+  ],
+)
+def test_a_table_that_cannot_be_is_refused_and_no_config_json_is_named(directory, tensor, message):
+  save_file({"embedding.weight": tensor}, directory / "model.safetensors")
+  with pytest.raises(ValueError, match=message) as error:
+    load(directory)
+  assert "config.json" not in str(error.value)
+
+
 def test_a_tokenizer_of_another_model_is_refused(directory, table):
   save_file({"embedding.weight": table[:20]}, directory / "model.safetensors")
-  with pytest.raises(ValueError, match="past the 20 rows of the embedding table"):
+  with pytest.raises(ValueError, match="past the 20 rows of the embedding table") as error:
+    load(directory)
+  assert "config.json" not in str(error.value)
+  (directory / "tokenizer.json").unlink()
+  with pytest.raises(FileNotFoundError, match="has no tokenizer"):
+    load(directory)
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"max_length": "9"}, "tokenizer.json has truncation=.*'9'.*; expected a positive integer max_length, or null"),
+    ({"max_length": 0}, "expected a positive integer max_length"),
+    ({"max_length": 1.5}, "expected a positive integer max_length"),
+    ({"max_length": True}, "expected a positive integer max_length"),
+    ({"max_length": None}, "expected a positive integer max_length"),
+    ({"direction": 5}, "tokenizer.json has truncation.direction=5; expected 'Right'"),
+    ({"direction": None}, "tokenizer.json has truncation.direction=None; expected 'Right'"),
+  ],
+)
+def test_a_truncation_that_is_none_is_refused(directory, change, message):
+  path = directory / "tokenizer.json"
+  truncation = {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0} | change
+  path.write_text(json.dumps(json.loads(path.read_text()) | {"truncation": truncation}))
+  with pytest.raises(ValueError, match=message):
+    load(directory)
+  path.write_text(json.dumps(json.loads(path.read_text()) | {"truncation": [3]}))
+  with pytest.raises(ValueError, match=r"has truncation=\[3\]; expected"):
     load(directory)
 
 
