@@ -4,9 +4,10 @@ python benchmarks/train_vs_sentence_transformers.py --model minilm --steps 40 --
   --dtype float32
 
 DIR holds the tasks interest, storyline, hashtag and search_tweets; PYTHON is of an environment with
-sentence-transformers. A randomly initialised BERT that transformers saves is trained by both on the same pairs, each
-update on `--batch` pairs of every task. They take turns of `--round` steps, so that both meet the same machine; the
-first turn of each warms up, and its time is not that of the result. Afterwards the same code scores both.
+sentence-transformers. A randomly initialised BERT that transformers saves (or a StaticEmbedding) is trained by both on
+the same pairs, each update on `--batch` pairs of every task. They take turns of `--round` steps, so that both meet the
+same machine; the first turn of each warms up, and its time is not that of the result. Afterwards the same code scores
+both.
 
 The peer is as its documentation has it: SDPA, bfloat16 by autocast, no sampler that costs time, padding to the longest
 text of a batch, and gradients of the four tasks' batches accumulated to one update. The last line is the result.
@@ -29,6 +30,7 @@ from peak import peak_bytes
 
 TASKS = ("interest", "storyline", "hashtag", "search_tweets")
 SIZES = {"tiny": (2, 64, 2, 128), "minilm": (6, 384, 12, 1536), "base": (12, 768, 12, 3072)}
+STATIC_WIDTH = 640  # of --model static, a table of words
 TEMPERATURE, LEARNING_RATE, WARMUP, LENGTH = 0.05, 1e-4, 0.1, 128
 
 
@@ -126,13 +128,21 @@ def draw_pairs(options: argparse.Namespace, folder: Path) -> None:
 
 
 def make_weights(options: argparse.Namespace) -> None:
-  """Saves a randomly initialised BERT with the tokenizer, as transformers does."""
+  """Saves a randomly initialised BERT with the tokenizer, as transformers does, or a table of words."""
   import torch
   from transformers import AutoTokenizer, BertConfig, BertModel
 
-  layers, width, heads, mlp_width = SIZES[options.model]
   tokenizer = AutoTokenizer.from_pretrained(options.tokenizer)
   torch.manual_seed(0)
+  if options.model == "static":
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    tokenizer.backend_tokenizer.enable_truncation(LENGTH)
+    table = StaticEmbedding(tokenizer, embedding_dim=STATIC_WIDTH)
+    SentenceTransformer(modules=[table], device="cpu").save(str(options.folder / "weights"))
+    return
+  layers, width, heads, mlp_width = SIZES[options.model]
   config = BertConfig(
     vocab_size=len(tokenizer),
     num_hidden_layers=layers,
@@ -205,10 +215,10 @@ def train_peer(options: argparse.Namespace) -> None:
   from transformers import TrainerCallback
 
   datasets.disable_progress_bars()
-  model = SentenceTransformer(
-    str(options.folder / "weights"), device=options.peer_device or None, model_kwargs={"attn_implementation": "sdpa"}
-  )
-  model.max_seq_length = LENGTH
+  attention = {} if options.model == "static" else {"model_kwargs": {"attn_implementation": "sdpa"}}
+  model = SentenceTransformer(str(options.folder / "weights"), device=options.peer_device or None, **attention)
+  if options.model != "static":
+    model.max_seq_length = LENGTH
   pairs = {
     task: datasets.Dataset.from_list(
       [json.loads(line) for line in (options.folder / "pairs" / task / "train.jsonl").open()]
@@ -294,7 +304,7 @@ def _command(python: str, part: str, folder: Path) -> list[str]:
 
 def _options() -> argparse.Namespace:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--model", choices=SIZES, default="minilm")
+  parser.add_argument("--model", choices=[*SIZES, "static"], default="minilm")
   parser.add_argument("--steps", type=int, default=40, help="of the whole, a multiple of --round")
   parser.add_argument("--round", type=int, default=5, help="steps of a turn")
   parser.add_argument("--batch", type=int, default=64, help="pairs of each task in a step")
