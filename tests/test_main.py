@@ -102,7 +102,7 @@ MISTAKES = {
   "a role that the model does not know": (
     [*EMBED, "--role", "tweet"], "tweet"),
   "more dimensions than there are": (
-    [*EMBED, "--dim", "513"], "dim=513"),
+    [*EMBED, "--dim", "641"], "dim=641"),
   "weights into a folder that is not there": (
     ["mtc.export", "--model", "{run}/export", "--numpy", "{tmp}/no/w.npz"], "no is not a directory"),
   "nothing to evaluate": (["mtc.evaluate", *CONFIG, "--config.data_dir={data}"], "--model=DIR"),
