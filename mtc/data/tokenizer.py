@@ -192,10 +192,10 @@ def save(tokenizer: Tokenizer, directory: str | Path, *, max_length: int, cut: b
   """
   directory = Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
-  written = Tokenizer.from_str(tokenizer.to_str())
   if cut:
-    written.enable_truncation(max_length)
-  written.save(str(directory / "tokenizer.json"))
+    tokenizer = Tokenizer.from_str(tokenizer.to_str())  # a copy: the caller's cuts nothing
+    tokenizer.enable_truncation(max_length)
+  tokenizer.save(str(directory / "tokenizer.json"))
   config = {
     "tokenizer_class": "PreTrainedTokenizerFast",
     "model_max_length": max_length,
