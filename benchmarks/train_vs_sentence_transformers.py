@@ -14,7 +14,7 @@ text of a batch, and gradients of the four tasks' batches accumulated to one upd
 """
 
 import argparse
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 import json
 import os
 from pathlib import Path
@@ -192,7 +192,12 @@ def train_mtc(options: argparse.Namespace) -> None:
   state = parallel.replicate(step_lib.init_state(model.params, experiment.tasks, optimizer))
   step = step_lib.make_train_step(model.encoder, experiment.tasks, optimizer, 0, packer.rows_per_chunk)
   batches = data.make_input(packer.step, 0, options.steps, "threads")
-  turns = _turns(options, time.perf_counter() - began)
+
+  def peak() -> int:
+    """Of the device, or where it does not say so, as on CPU, of the process."""
+    return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use") or peak_bytes()
+
+  turns = _turns(options, time.perf_counter() - began, peak)
   next(turns)
   for number, batch in batches:
     state, metrics = step(state, batch)
@@ -212,6 +217,7 @@ def train_peer(options: argparse.Namespace) -> None:
     SentenceTransformerTrainingArguments,
   )
   from sentence_transformers.sentence_transformer import losses
+  import torch
   from transformers import TrainerCallback
 
   datasets.disable_progress_bars()
@@ -236,6 +242,8 @@ def train_peer(options: argparse.Namespace) -> None:
     warmup_steps=round(WARMUP * options.steps),
     bf16=options.dtype == "bfloat16",
     use_cpu=options.peer_device == "cpu",
+    # On a GPU the host tokenises the next batches meanwhile; on CPU that would take its cores.
+    dataloader_num_workers=0 if options.peer_device == "cpu" else 4,
     save_strategy="no",
     logging_strategy="no",
     report_to="none",
@@ -243,13 +251,18 @@ def train_peer(options: argparse.Namespace) -> None:
     dataloader_pin_memory=options.peer_device != "cpu",
   )
 
+  on_cpu = options.peer_device == "cpu"
+
   class Turns(TrainerCallback):
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-      self.turns = _turns(options, time.perf_counter() - began)
+      peak = peak_bytes if on_cpu else torch.cuda.max_memory_allocated
+      self.turns = _turns(options, time.perf_counter() - began, peak)
       next(self.turns)
 
     def on_step_end(self, _: Any, state: Any, *__: Any, **___: Any) -> None:
       if state.global_step % options.round == 0:
+        if not on_cpu:
+          torch.cuda.synchronize()
         self.turns.send({})
 
   turns = Turns()
@@ -262,13 +275,15 @@ def train_peer(options: argparse.Namespace) -> None:
   turns.turns.send({})
 
 
-def _turns(options: argparse.Namespace, start_seconds: float) -> Generator[dict, dict, None]:
+def _turns(
+  options: argparse.Namespace, start_seconds: float, peak_memory: Callable[[], int]
+) -> Generator[dict, dict, None]:
   """Waits for a line; each result sent here ends a turn, is printed with its time, and waits for the next line."""
   last = None
   while sys.stdin.readline():
     began = time.perf_counter()
     last = yield last
-    peak = peak_bytes() / 2**20
+    peak = peak_memory() / 2**20
     told = {"seconds": time.perf_counter() - began, "peak_mb": peak, "start_seconds": start_seconds}
     print(json.dumps({name: round(value, 2) for name, value in told.items()} | last), flush=True)
   yield {}  # no further turn: the caller has one result left to send, and nobody waits for it

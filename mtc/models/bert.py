@@ -64,7 +64,8 @@ class Embeddings(nn.Module):
     rows = sizes.positions + sizes.offset
     hidden += nn.Embed(rows, sizes.width, embedding_init=NORMAL, name="position")(position)
     if sizes.types:
-      hidden += nn.Embed(sizes.types, sizes.width, embedding_init=NORMAL, name="type")(jnp.zeros_like(ids))
+      # Looked up once for all tokens: the gradient is then a sum, not a scatter of every token into one row.
+      hidden += nn.Embed(sizes.types, sizes.width, embedding_init=NORMAL, name="type")(jnp.zeros(1, jnp.int32))
     return layer_norm(sizes.epsilon, self.dtype, "norm")(hidden)
 
 
