@@ -226,10 +226,17 @@ def documents(source: Rows, on_bad_row: str = "stop") -> dict[str, Row]:
   Args:
     source: rows with the split `corpus`.
     on_bad_row: as of `read`.
+
+  Raises:
+    BadRow: a document has no id or no text.
   """
   found: dict[str, Row] = {}
-  for _, row in source.rows("corpus", stop if on_bad_row == "stop" else lambda bad: None):
-    found.setdefault(row["id"], row)
+  on_bad = stop if on_bad_row == "stop" else lambda bad: None
+  for place, row in source.rows("corpus", on_bad):
+    if isinstance(row.get("id"), str) and isinstance(row.get("text"), str):
+      found.setdefault(row["id"], row)
+    else:
+      on_bad(BadRow(place, "not a document with the strings id and text", f"its fields are {', '.join(row)}"))
   return found
 
 

@@ -147,6 +147,15 @@ def test_documents_are_by_their_first_row_and_bad_ones_can_be_skipped():
   assert documents(source, "skip") == {"a": first}
 
 
+@pytest.mark.parametrize("row", [{"text": "without an id"}, {"id": "b"}, {"id": 7, "text": "a number"}])
+def test_a_document_without_id_or_text_is_named(row):
+  first = {"id": "a", "text": "good"}
+  source = InMemory({"corpus": [first, row]})
+  with pytest.raises(BadRow, match=r"corpus.*2.*not a document with the strings id and text \(its fields are "):
+    documents(source)
+  assert documents(source, "skip") == {"a": first}
+
+
 def test_a_missing_field_lists_those_that_are_there():
   with pytest.raises(BadRow, match=r"field 'text' is missing \(the row has body, labels\); mend the row"):
     SameLabel().parse("here", {"body": "t", "labels": "l"})
