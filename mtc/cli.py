@@ -33,13 +33,13 @@ def mistakes() -> Iterator[None]:
     yield
 
 
-def finish(run: Callable[[], int]) -> None:
-  """Ends the process with the exit code of a run.
+def finish(run: Callable[[], int], held: contextlib.ExitStack) -> None:
+  """Ends the process with the exit code of a run, after what was held for it, such as its workdir, is let go.
 
-  It is 1 where its numbers are no longer finite, a checkpoint cannot be used or a disk not be written, and 2 where its
-  data changed meanwhile or it may not write.
+  It is 1 where its numbers are no longer finite, a checkpoint cannot be used or a disk or bucket not be written, and 2
+  where its data changed meanwhile or it may not write.
   """
-  with _answered(_FAILED):
+  with _answered(_FAILED), held:
     sys.exit(run())
 
 

@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError("--workdir is missing; name a folder for this run, for example --workdir runs/a")
       parallel.initialize(f.coordinator, f.process_id, f.process_count, f.distributed)
       run = train.prepare(experiment, stack.enter_context(remote.workdir(f.workdir)), command=sys.argv)
-    cli.finish(run)
+    cli.finish(run, stack)
 
 
 if __name__ == "__main__":

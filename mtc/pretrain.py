@@ -301,7 +301,7 @@ def _main(argv: Sequence[str]) -> None:
         raise ValueError("--workdir is missing; name a folder for this run, for example --workdir runs/pretrain")
       parallel.initialize(f.coordinator, f.process_id, f.process_count, f.distributed)
       run = prepare(settings, stack.enter_context(remote.workdir(f.workdir)), command=sys.argv)
-    cli.finish(run)
+    cli.finish(run, stack)
 
 
 if __name__ == "__main__":

@@ -472,7 +472,7 @@ def _main(argv: Sequence[str]) -> None:
       config = config_flags.get_config_filename(f["config"])
       workdir = stack.enter_context(remote.workdir(f.workdir))
       report = prepare(experiment, workdir, options, config, sys.argv)
-    cli.finish(report)
+    cli.finish(report, stack)
 
 
 def _rates(given: Sequence[str]) -> tuple[float, ...]:

@@ -1,11 +1,12 @@
 """Workdirs in a bucket, with a folder of this machine in the bucket's place."""
 
+import contextlib
 from pathlib import Path
 
 from etils import epath
 import pytest
 
-from mtc import remote
+from mtc import cli, remote
 
 
 @pytest.fixture
@@ -94,6 +95,17 @@ def test_a_bucket_that_cannot_be_written_loses_nothing(bucket):
     (workdir / "metrics.jsonl").write_text("one\n")
     raise SystemExit(0)  # as every command ends
   assert str(workdir) in str(caught.value) and files(workdir) == {"metrics.jsonl": "one\n"}
+
+
+def test_a_run_whose_end_does_not_reach_the_bucket_says_so_and_fails(bucket, capsys):
+  with pytest.raises(SystemExit) as ended, contextlib.ExitStack() as stack:
+    workdir = stack.enter_context(remote.workdir("gs://b/a"))
+    (workdir / "metrics.jsonl").write_text("one\n")
+    (bucket / "b").write_text("a file where the folder goes")
+    cli.finish(lambda: 0, stack)
+  told = capsys.readouterr().err
+  assert ended.value.code == 1 and told.startswith("error: ") and f"what it lacks is still in {workdir}" in told
+  assert files(workdir) == {"metrics.jsonl": "one\n"}
 
 
 def test_other_storage_is_refused():
