@@ -33,14 +33,25 @@ def mistakes() -> Iterator[None]:
     yield
 
 
-def finish(run: Callable[[], int], held: contextlib.ExitStack) -> None:
-  """Ends the process with the exit code of a run, after what was held for it, such as its workdir, is let go.
+def finish(run: Callable[[], int]) -> None:
+  """Ends the process with the exit code of a run.
 
-  It is 1 where its numbers are no longer finite, a checkpoint cannot be used or a disk or bucket not be written, and 2
-  where its data changed meanwhile or it may not write.
+  It is 1 where its numbers are no longer finite, a checkpoint cannot be used or a disk not be written, and 2 where its
+  data changed meanwhile or it may not write.
   """
-  with _answered(_FAILED), held:
+  with failures():
     sys.exit(run())
+
+
+@contextlib.contextmanager
+def failures() -> Iterator[None]:
+  """Ends the process with exit code 1 and the error's message, where the block cannot read or write what it must.
+
+  Around what a command holds, such as a workdir in a bucket, it answers for letting go of it, after the run has said
+  for itself how it ended.
+  """
+  with _answered(_FAILED):
+    yield
 
 
 @contextlib.contextmanager

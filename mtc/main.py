@@ -16,14 +16,14 @@ from mtc import cli, parallel, remote, train
 
 def main(argv: Sequence[str]) -> None:
   f = flags.FLAGS
-  with parallel.leaving_others(), contextlib.ExitStack() as stack:
+  with parallel.leaving_others(), cli.failures(), contextlib.ExitStack() as stack:
     with cli.mistakes():
       experiment = cli.experiment(f.config, argv)
       if not f.workdir:
         raise ValueError("--workdir is missing; name a folder for this run, for example --workdir runs/a")
       parallel.initialize(f.coordinator, f.process_id, f.process_count, f.distributed)
       run = train.prepare(experiment, stack.enter_context(remote.workdir(f.workdir)), command=sys.argv)
-    cli.finish(run, stack)
+    cli.finish(run)
 
 
 if __name__ == "__main__":

@@ -294,14 +294,14 @@ def _already_done(workdir: Path) -> int:
 
 def _main(argv: Sequence[str]) -> None:
   f = flags.FLAGS
-  with parallel.leaving_others(), contextlib.ExitStack() as stack:
+  with parallel.leaving_others(), cli.failures(), contextlib.ExitStack() as stack:
     with cli.mistakes():
       settings = cli.checked(f.config, argv, Pretraining)
       if not f.workdir:
         raise ValueError("--workdir is missing; name a folder for this run, for example --workdir runs/pretrain")
       parallel.initialize(f.coordinator, f.process_id, f.process_count, f.distributed)
       run = prepare(settings, stack.enter_context(remote.workdir(f.workdir)), command=sys.argv)
-    cli.finish(run, stack)
+    cli.finish(run)
 
 
 if __name__ == "__main__":

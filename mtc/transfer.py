@@ -463,7 +463,7 @@ def _diagnoses(folder: Path) -> dict[str, Any]:
 
 def _main(argv: Sequence[str]) -> None:
   f = flags.FLAGS
-  with contextlib.ExitStack() as stack:
+  with cli.failures(), contextlib.ExitStack() as stack:
     with cli.mistakes():
       experiment = cli.experiment(f.config, argv)
       if not f.workdir:
@@ -472,7 +472,7 @@ def _main(argv: Sequence[str]) -> None:
       config = config_flags.get_config_filename(f["config"])
       workdir = stack.enter_context(remote.workdir(f.workdir))
       report = prepare(experiment, workdir, options, config, sys.argv)
-    cli.finish(report, stack)
+    cli.finish(report)
 
 
 def _rates(given: Sequence[str]) -> tuple[float, ...]:

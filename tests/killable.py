@@ -5,7 +5,6 @@ Everything is imported once, before any fork, so that a try takes seconds. A lin
 "operations", "seconds"}.
 """
 
-import contextlib
 import errno
 import json
 import os
@@ -97,7 +96,7 @@ def run(data_dir: str, root: str, order: dict, report: int) -> int:
   with cli.mistakes(), remote.workdir(order["workdir"]) as workdir:
     ready = train.prepare(settings, workdir)
     try:
-      cli.finish(ready, contextlib.ExitStack())
+      cli.finish(ready)
     except SystemExit as end:
       os.write(report, str(operations.count).encode())
       return int(end.code or 0)

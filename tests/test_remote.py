@@ -1,6 +1,5 @@
 """Workdirs in a bucket, with a folder of this machine in the bucket's place."""
 
-import contextlib
 from pathlib import Path
 
 from etils import epath
@@ -97,14 +96,20 @@ def test_a_bucket_that_cannot_be_written_loses_nothing(bucket):
   assert str(workdir) in str(caught.value) and files(workdir) == {"metrics.jsonl": "one\n"}
 
 
-def test_a_run_whose_end_does_not_reach_the_bucket_says_so_and_fails(bucket, capsys):
-  with pytest.raises(SystemExit) as ended, contextlib.ExitStack() as stack:
-    workdir = stack.enter_context(remote.workdir("gs://b/a"))
+@pytest.mark.parametrize("said", ["", "step 7 is not finite"])
+def test_a_run_whose_end_does_not_reach_the_bucket_says_so_after_its_own_end(bucket, capsys, said):
+  def run() -> int:
+    if said:
+      raise FloatingPointError(said)
+    return 0
+
+  with pytest.raises(SystemExit) as ended, cli.failures(), remote.workdir("gs://b/a") as workdir:
     (workdir / "metrics.jsonl").write_text("one\n")
     (bucket / "b").write_text("a file where the folder goes")
-    cli.finish(lambda: 0, stack)
-  told = capsys.readouterr().err
-  assert ended.value.code == 1 and told.startswith("error: ") and f"what it lacks is still in {workdir}" in told
+    cli.finish(run)
+  told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+  assert ended.value.code == 1 and told[:-1] == [f"error: {said}"] * bool(said)
+  assert f"what it lacks is still in {workdir}" in told[-1]
   assert files(workdir) == {"metrics.jsonl": "one\n"}
 
 
