@@ -233,10 +233,15 @@ def documents(source: Rows, on_bad_row: str = "stop") -> dict[str, Row]:
   found: dict[str, Row] = {}
   on_bad = stop if on_bad_row == "stop" else lambda bad: None
   for place, row in source.rows("corpus", on_bad):
-    if isinstance(row.get("id"), str) and isinstance(row.get("text"), str):
-      found.setdefault(row["id"], row)
+    try:
+      if not (identity := _identity(place, row, "id")):
+        raise BadRow(place, "field 'id' is missing", there(row))
+      if not isinstance(text := _field(place, row, "text"), str):
+        raise BadRow(place, "field 'text' is not a string", got(text))
+    except BadRow as bad:
+      on_bad(bad)
     else:
-      on_bad(BadRow(place, "not a document with the strings id and text", f"its fields are {', '.join(row)}"))
+      found.setdefault(identity, row)
   return found
 
 
