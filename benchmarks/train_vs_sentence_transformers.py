@@ -10,7 +10,9 @@ same machine; the first turn of each warms up, and its time is not that of the r
 both.
 
 The peer is as its documentation has it: SDPA, bfloat16 by autocast, no sampler that costs time, padding to the longest
-text of a batch, and gradients of the four tasks' batches accumulated to one update. The last line is the result.
+text of a batch, and gradients of the four tasks' batches accumulated to one update; on a GPU four workers tokenise.
+The last line is the result; `peak_mb` is of the device on a GPU (set XLA_PYTHON_CLIENT_PREALLOCATE=false there, so that
+both have room), and of the process on CPU.
 """
 
 import argparse
@@ -221,6 +223,7 @@ def train_peer(options: argparse.Namespace) -> None:
   from transformers import TrainerCallback
 
   datasets.disable_progress_bars()
+  on_cpu = options.peer_device == "cpu"
   attention = {} if options.model == "static" else {"model_kwargs": {"attn_implementation": "sdpa"}}
   model = SentenceTransformer(str(options.folder / "weights"), device=options.peer_device or None, **attention)
   if options.model != "static":
@@ -241,17 +244,15 @@ def train_peer(options: argparse.Namespace) -> None:
     weight_decay=0.01,
     warmup_steps=round(WARMUP * options.steps),
     bf16=options.dtype == "bfloat16",
-    use_cpu=options.peer_device == "cpu",
+    use_cpu=on_cpu,
     # On a GPU the host tokenises the next batches meanwhile; on CPU that would take its cores.
-    dataloader_num_workers=0 if options.peer_device == "cpu" else 4,
+    dataloader_num_workers=0 if on_cpu else 4,
     save_strategy="no",
     logging_strategy="no",
     report_to="none",
     disable_tqdm=True,
-    dataloader_pin_memory=options.peer_device != "cpu",
+    dataloader_pin_memory=not on_cpu,
   )
-
-  on_cpu = options.peer_device == "cpu"
 
   class Turns(TrainerCallback):
     def on_train_begin(self, *_: Any, **__: Any) -> None:
