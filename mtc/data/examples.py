@@ -180,9 +180,7 @@ class Translations:
   language: str = "language"
 
   def parse(self, place: str, row: Row) -> Example:
-    identity = _identity(place, row, self.id)
-    if not identity:
-      raise BadRow(place, f"field {self.id!r} is missing", there(row))
+    identity = _named(place, row, self.id)
     return _grouped(
       text=_text(place, row, self.text),
       labels=[identity],
@@ -234,10 +232,8 @@ def documents(source: Rows, on_bad_row: str = "stop") -> dict[str, Row]:
   on_bad = stop if on_bad_row == "stop" else lambda bad: None
   for place, row in source.rows("corpus", on_bad):
     try:
-      if not (identity := _identity(place, row, "id")):
-        raise BadRow(place, "field 'id' is missing", there(row))
-      if not isinstance(text := _field(place, row, "text"), str):
-        raise BadRow(place, "field 'text' is not a string", got(text))
+      identity = _named(place, row, "id")
+      _text(place, row, "text")  # is there, and is one
     except BadRow as bad:
       on_bad(bad)
     else:
@@ -294,6 +290,13 @@ def _check_count(place: str, name: str, values: Any) -> None:
   """Every example gets as much room on disk as the one with the most."""
   if isinstance(values, list | tuple) and len(values) > _MOST:
     raise BadRow(place, f"field {name!r} has more than {_MOST} entries", f"{len(values)} of them")
+
+
+def _named(place: str, row: Row, name: str) -> str:
+  """An identity that must be there."""
+  if not (identity := _identity(place, row, name)):
+    raise BadRow(place, f"field {name!r} is missing", there(row))
+  return identity
 
 
 def _identity(place: str, row: Row, name: str) -> str:
