@@ -48,13 +48,11 @@ def text(
   """
   tasks = ", ".join(experiment.tasks)
   languages = sorted({language for report in reports.values() for language in report["languages"]})
-  count = sum(leaf.size for leaf in jax.tree.leaves(embedder.params))
   parts = [
     _front_matter(experiment, languages),
     f"# Text embeddings of {embedder.width} dimensions",
     f"Trained with `mtc` on {len(experiment.tasks)} labelling tasks ({_safe(tasks)}) from {_start(experiment)}. "
-    f"{count / 1e6:.2f} M parameters, texts of up to {embedder.max_length} tokens (longer ones are cut), "
-    f"{embedder.spec.pooling or 'mean'} pooling, vectors of unit length: compare them by dot product.",
+    + _sizes(embedder),
     _prompts(embedder),
     "## Scores",
     "On the test splits; TF-IDF counts words, and *before* is the model that the training started from.",
@@ -75,13 +73,7 @@ def text(
       ],
     ),
     *_by_language(before, scores),
-    "## How to load it",
-    "With `mtc`, in JAX:",
-    _fenced(_with_mtc(embedder), "python"),
-    "With sentence-transformers:",
-    _fenced(_with_sentence_transformers(), "python"),
-    *_with_transformers(embedder),
-    "As NumPy arrays: `python -m mtc.export --model . --numpy weights.npz`",
+    *_loading(embedder),
     "## Tasks",
     _table(
       ["task", "kind", "examples", "texts", "tokens a text", "languages", "batch", "weight", "loss", "data"],
@@ -113,19 +105,50 @@ def text(
   return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def of_average(embedder: Embedder, shares: Mapping[str, float]) -> str:
+  """The README.md of the average of several models' weights.
+
+  Args:
+    embedder: what came out of it.
+    shares: of each model, by its name or directory.
+  """
+  parts = [
+    _yaml({}),
+    f"# Text embeddings of {embedder.width} dimensions",
+    "The average of the weights of several models that `mtc` was given; their own cards say how they were trained. "
+    + _sizes(embedder),
+    _table(["model", "share"], [[_code(name), f"{share:g}"] for name, share in shares.items()]),
+    _prompts(embedder),
+    *_loading(embedder),
+  ]
+  return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _sizes(embedder: Embedder) -> str:
+  count = sum(leaf.size for leaf in jax.tree.leaves(embedder.params))
+  return (
+    f"{count / 1e6:.2f} M parameters, texts of up to {embedder.max_length} tokens (longer ones are cut), "
+    f"{embedder.spec.pooling or 'mean'} pooling, vectors of unit length: compare them by dot product."
+  )
+
+
 def _front_matter(experiment: Experiment, languages: Iterable[str]) -> str:
   """What the Hugging Face hub reads. Strings are JSON, which is YAML too, whatever they hold."""
   known = [language for language in languages if _LANGUAGE.fullmatch(language)]
-  tags = ["sentence-transformers", "sentence-similarity", "feature-extraction", "mtc"]
-  fields: dict[str, Any] = {
-    "library_name": "sentence-transformers",
-    "pipeline_tag": "sentence-similarity",
-    "tags": tags,
-  }
-  fields |= {"language": known} if known else {}
+  fields: dict[str, Any] = {"language": known} if known else {}
   base = experiment.model.pretrained
   if _HUB_NAME.fullmatch(base) and not Path(base).exists():  # the hub wants a name of its own here, and no path
     fields["base_model"] = base
+  return _yaml(fields)
+
+
+def _yaml(fields: Mapping[str, Any]) -> str:
+  fields = {
+    "library_name": "sentence-transformers",
+    "pipeline_tag": "sentence-similarity",
+    "tags": ["sentence-transformers", "sentence-similarity", "feature-extraction", "mtc"],
+    **fields,
+  }
   return "\n".join(["---", *(f"{name}: {json.dumps(value)}" for name, value in fields.items()), "---"])
 
 
@@ -150,6 +173,18 @@ def _by_language(before: Mapping[str, Any], scores: Mapping[str, float]) -> Iter
   if rows:
     yield "By language:"
     yield _table(["", "TF-IDF", "before", "after"], [[_safe(name), *_cells(name, before, scores)] for name in rows])
+
+
+def _loading(embedder: Embedder) -> list[str]:
+  return [
+    "## How to load it",
+    "With `mtc`, in JAX:",
+    _fenced(_with_mtc(embedder), "python"),
+    "With sentence-transformers:",
+    _fenced(_with_sentence_transformers(), "python"),
+    *_with_transformers(embedder),
+    "As NumPy arrays: `python -m mtc.export --model . --numpy weights.npz`",
+  ]
 
 
 def _with_mtc(embedder: Embedder) -> str:

@@ -70,6 +70,18 @@ def write_numpy(embedder: Embedder, path: Path) -> list[str]:
   return list(flat)
 
 
+def check_output(output: str) -> None:
+  """Raises ValueError for an --output that cannot be a new directory."""
+  _check_parent("output", output)
+  if Path(output).exists():
+    raise ValueError(f"--output {output} exists already; name a new directory")
+
+
+def _check_parent(flag: str, path: str) -> None:
+  if not Path(path).absolute().parent.is_dir():
+    raise ValueError(f"--{flag} {path}: {Path(path).parent} is not a directory")
+
+
 def _write_around(embedder: Embedder, directory: Path, dtype: str = "float32") -> None:
   """The tokenizer, and the modules that follow the backbone."""
   static = models.is_static(embedder.config)
@@ -94,15 +106,12 @@ def _main(argv: Sequence[str]) -> None:
       raise ValueError(f"{argv[1]!r} is not a flag; see --help")
     if not f.model or bool(f.numpy) == bool(f.output) or (f.numpy and not f.numpy.endswith(".npz")):
       raise ValueError("name a model and what to write: --model=runs/a/export, and --output=DIR or --numpy=weights.npz")
-    for name, path in (("numpy", f.numpy), ("output", f.output)):
-      if path and not Path(path).absolute().parent.is_dir():
-        raise ValueError(f"--{name} {path}: {Path(path).parent} is not a directory")
     if f.numpy:
+      _check_parent("numpy", f.numpy)
       names = write_numpy(load(f.model), Path(f.numpy))
       print(f"{len(names)} float32 arrays in {f.numpy}, from {names[0]} to {names[-1]}")
       return
-    if Path(f.output).exists():
-      raise ValueError(f"--output {f.output} exists already; name a new directory")
+    check_output(f.output)
     card = models.directory_of(f.model) / "README.md"
     write(load(f.model), Path(f.output), card.read_text(encoding="utf-8") if card.is_file() else "", f.dtype)
     print(f"the model in {f.dtype}: {f.output}")

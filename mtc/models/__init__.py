@@ -1,6 +1,6 @@
 """Encoders: pretrained or from a seed, behind three pure functions."""
 
-from mtc.models.architecture import is_static, positions, width, with_attention
+from mtc.models.architecture import is_static, positions, sizes, width, with_attention
 from mtc.models.encoder import Encoder, build
 from mtc.models.lora import LoraSpec, merge as merge_lora
 from mtc.models.masked_lm import Head, build_head
@@ -51,6 +51,7 @@ __all__ = [
   "save_backbone",
   "save_sentence_transformer",
   "scratch_config",
+  "sizes",
   "start_from_adapter",
   "static_config",
   "training_bytes",
