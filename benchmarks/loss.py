@@ -6,11 +6,13 @@ An option with a comma is swept: each combination prints one JSON line. The four
 once more (in blocks they are not kept), and the gradients of both sides; `floor_seconds` is the time of them alone, a
 block of columns at a time, on the same devices, and `ratio` is the loss's time over it. `temp_mib` is what the compiled
 loss and its gradient hold on one device besides the embeddings, by XLA's own analysis. Data and TensorFlow are not
-needed. With `--devices` each has its part of the rows, and the columns are those of all.
+needed. With `--devices` each has its part of the rows, and the columns are those of all; of the versions `ring` is
+blocked, and sends the columns from device to device instead of gathering them.
 """
 
 import argparse
 from collections.abc import Callable
+import dataclasses
 import itertools
 import json
 import statistics
@@ -25,7 +27,7 @@ import step as step_benchmark
 from mtc import parallel, step as step_lib
 from mtc.types import Array, Batch
 
-VERSIONS = ("whole", "blocked")
+VERSIONS = ("whole", "blocked", "ring")
 SWEPT = ("rows", "dim", "loss", "version")
 
 
@@ -47,6 +49,7 @@ def measure(options: argparse.Namespace, rows: int, dim: int, loss: str, version
   """Times one setting."""
   slots, examples = make(rows, dim, options.keys, parallel.device_count())
   spec = step_benchmark.LOSSES[loss](0 if version == "whole" else options.block)
+  spec = dataclasses.replace(spec, ring=version == "ring")
 
   def of(slots: Array, examples: Batch) -> Array:
     return step_lib.task_loss(spec, spec.init(), slots, examples)
@@ -122,8 +125,10 @@ def _options() -> argparse.Namespace:
   parser.add_argument("--rows", type=numbers, default=[1024, 4096], help="examples, of all devices; swept")
   parser.add_argument("--dim", type=numbers, default=[50, 768], help="of the embeddings; swept")
   parser.add_argument("--loss", type=names(step_benchmark.LOSSES), default=["infonce"], help="swept")
-  parser.add_argument("--version", type=names(VERSIONS), default=list(VERSIONS), help=f"{', '.join(VERSIONS)}; swept")
-  parser.add_argument("--block", type=int, default=512, help="columns at a time, of the blocked version and the floor")
+  parser.add_argument(
+    "--version", type=names(VERSIONS), default=list(VERSIONS[:2]), help=f"{', '.join(VERSIONS)}; swept"
+  )
+  parser.add_argument("--block", type=int, default=512, help="columns at a time, but for the whole version")
   parser.add_argument("--keys", type=int, default=2, help="of each example: hashes that are compared with each other")
   parser.add_argument("--devices", type=int, default=0, help="that jax makes of a CPU; 0 = all there are, as they are")
   parser.add_argument("--repeats", type=int, default=3, help="whose median is the result; 0 = only the memory")

@@ -190,6 +190,64 @@ def gather(tree: PyTree) -> PyTree:
   return jax.tree.map(lambda x: jax.lax.all_gather(x, _AXIS, tiled=True), tree)
 
 
+def around(function: Callable[[PyTree], PyTree], part: PyTree) -> PyTree:
+  """Applies `function` to this device's part of something, then to those of the others, and stacks `[devices, ...]`.
+
+  The parts go from each device to the next until they are home again, so that a device holds one of them at a time. The
+  gradient sends them round once more and computes `function` anew; what it asks of a part travels with it.
+
+  Args:
+    function: of a part; it may close over what is differentiated too.
+    part: of this device; leaves that are not floating are no matter of the gradient.
+
+  Returns:
+    The results in the order in which the parts came: this device's, then that of the one before it, and so on.
+  """
+  leaves, tree = jax.tree.flatten(part)
+  differentiable = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]
+  floats, others = ([leaf if d is of else None for d, leaf in zip(differentiable, leaves)] for of in (True, False))
+
+  def of_parts(floats: PyTree, others: PyTree) -> PyTree:
+    return function(tree.unflatten([f if d else o for d, f, o in zip(differentiable, floats, others)]))
+
+  converted, closed = jax.closure_convert(of_parts, floats, others)
+  return _around(converted, floats, others, closed)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _around(function: Callable, floats: PyTree, others: PyTree, closed: PyTree) -> PyTree:
+  def turn(part: PyTree, _: None) -> tuple[PyTree, PyTree]:
+    return _pass_on(part), function(*part, *closed)
+
+  return jax.lax.scan(turn, (floats, others), length=jax.lax.psum(1, _AXIS))[1]
+
+
+def _around_forward(function: Callable, floats: PyTree, others: PyTree, closed: PyTree) -> tuple[PyTree, PyTree]:
+  return _around(function, floats, others, closed), (floats, others, closed)
+
+
+def _around_backward(function: Callable, kept: PyTree, asked: PyTree) -> tuple[PyTree, None, PyTree]:
+  def turn(carry: PyTree, asked: PyTree) -> tuple[PyTree, None]:
+    floats, others, of_floats, of_closed = carry
+    pull = jax.vjp(lambda floats, closed: function(floats, others, *closed), floats, kept[2])[1]
+    here, of_rows = pull(asked)
+    of_floats, of_closed = jax.tree.map(jnp.add, (of_floats, of_closed), (here, of_rows))
+    return (*_pass_on((floats, others, of_floats)), of_closed), None
+
+  floats, others, closed = kept
+  none = jax.tree.map(jnp.zeros_like, (floats, closed))
+  (_, _, of_floats, of_closed), _ = jax.lax.scan(turn, (floats, others, *none), asked)
+  return of_floats, None, of_closed
+
+
+_around.defvjp(_around_forward, _around_backward)
+
+
+def _pass_on(tree: PyTree) -> PyTree:
+  devices = jax.lax.psum(1, _AXIS)
+  return jax.lax.ppermute(tree, _AXIS, [(i, (i + 1) % devices) for i in range(devices)])
+
+
 def row_offset(examples: int) -> Array:
   """Where this device's rows begin among the gathered ones, when each device has `examples` of them."""
   return jax.lax.axis_index(_AXIS) * examples

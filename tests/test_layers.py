@@ -11,14 +11,15 @@ PACKAGE = Path(__file__).parent.parent / "mtc"
 # A room may import the rooms of the lines above its own, and no other.
 ORDER = (
   {"types", "lock", "whole"},
-  {"losses", "models", "parallel", "optim", "balancing", "geometry", "evaluators", "data"},
+  {"parallel"},
+  {"losses", "models", "optim", "balancing", "geometry", "evaluators", "data"},
   {"config"},
   {"step", "checkpoint", "records", "remote", "cli", "flops", "fit"},
   {"loop", "diagnose", "api", "shards"},
   {"embed"},
   {"contenders", "pages"},
   {"export", "evaluate", "mine", "card", "start", "mteb_encoder", "__init__"},
-  {"train", "transfer_report"},
+  {"average", "train", "transfer_report"},
   {"main", "transfer", "pretrain"},
 )
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

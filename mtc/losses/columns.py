@@ -7,6 +7,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from mtc import parallel
 from mtc.types import Array, Embeddings, PyTree
 
 
@@ -28,37 +29,37 @@ class Rows(NamedTuple):
   index: Array  # i32[rows], their rows of `everyone`
 
 
-def queries(everyone: Embeddings) -> Columns:
-  """The anchors of all devices."""
-  owner = jnp.arange(everyone.weight.shape[0])
-  teacher = None if everyone.teacher is None else everyone.teacher[:, 0]
-  return Columns(full_precision(everyone.anchor), everyone.keys, owner, everyone.weight > 0, teacher)
+def queries(examples: Embeddings, offset: Array | int = 0) -> Columns:
+  """The anchors of examples, of which the first is row `offset` of `everyone`."""
+  owner = offset + jnp.arange(examples.weight.shape[0])
+  teacher = None if examples.teacher is None else examples.teacher[:, 0]
+  return Columns(full_precision(examples.anchor), examples.keys, owner, examples.weight > 0, teacher)
 
 
-def documents(everyone: Embeddings) -> Columns:
-  """The positives of all devices."""
-  teacher = None if everyone.teacher is None else everyone.teacher[:, 1]
-  return queries(everyone)._replace(vectors=full_precision(everyone.positive), teacher=teacher)
+def documents(examples: Embeddings, offset: Array | int = 0) -> Columns:
+  """The positives of examples, of which the first is row `offset` of `everyone`."""
+  teacher = None if examples.teacher is None else examples.teacher[:, 1]
+  return queries(examples, offset)._replace(vectors=full_precision(examples.positive), teacher=teacher)
 
 
-def hard_negatives(everyone: Embeddings) -> Columns | None:
-  """The hard negatives of all devices, or None where the task has none.
+def hard_negatives(examples: Embeddings, offset: Array | int = 0) -> Columns | None:
+  """The hard negatives of examples, of which the first is row `offset` of `everyone`; None where there are none.
 
   Two examples with three hard negatives each become columns with the owners [0, 0, 0, 1, 1, 1].
   """
-  if everyone.negatives is None or everyone.negatives.shape[1] == 0:
+  if examples.negatives is None or examples.negatives.shape[1] == 0:
     return None
-  examples, n, dim = everyone.negatives.shape
-  real = jnp.broadcast_to(everyone.weight[:, None] > 0, (examples, n))
-  if everyone.negative_mask is not None:
-    real &= everyone.negative_mask
-  keys, teacher = everyone.negative_keys, everyone.teacher
+  count, n, dim = examples.negatives.shape
+  real = jnp.broadcast_to(examples.weight[:, None] > 0, (count, n))
+  if examples.negative_mask is not None:
+    real &= examples.negative_mask
+  keys, teacher = examples.negative_keys, examples.teacher
   return Columns(
-    vectors=full_precision(everyone.negatives).reshape(examples * n, dim),
-    keys=jnp.full((examples * n, 1), -1) if keys is None else keys.reshape(examples * n, 1),
-    owner=jnp.repeat(jnp.arange(examples), n),
+    vectors=full_precision(examples.negatives).reshape(count * n, dim),
+    keys=jnp.full((count * n, 1), -1) if keys is None else keys.reshape(count * n, 1),
+    owner=offset + jnp.repeat(jnp.arange(count), n),
     real=real.reshape(-1),
-    teacher=None if teacher is None else teacher[:, 2:].reshape(examples * n, -1),
+    teacher=None if teacher is None else teacher[:, 2:].reshape(count * n, -1),
   )
 
 
@@ -100,12 +101,30 @@ def _products(a: Array, b: Array) -> Array:
   return jnp.matmul(a, b.T, precision=lax.Precision.HIGHEST)
 
 
-def in_blocks(function: Callable[[Columns], PyTree], columns: Columns, block: int) -> PyTree:
-  """Applies `function` to `block` columns at a time and stacks its results, `[blocks, ...]`.
+def seen(ring: bool, local: Embeddings, everyone: Embeddings, offset: Array | int) -> tuple[Embeddings, Array | int]:
+  """The examples whose columns `summarised` takes, and which row of `everyone` the first of them is."""
+  return (local, offset) if ring else (everyone, 0)
 
-  The gradient computes each block again, so that forward and backward hold one block of the logit matrix at a time. The
-  last block is filled up with columns that are not real. `block=0` takes all at once and computes nothing twice.
+
+def summarised(function: Callable[[Columns], PyTree], columns: Columns, block: int, ring: bool = False) -> PyTree:
+  """Applies `function` to `block` columns at a time and stacks its results, `[parts, ...]`.
+
+  Args:
+    function: of some columns.
+    columns: those of all devices, or in a ring those of this device.
+    block: how many at a time. The gradient computes each block again, so that forward and backward hold one block of
+      the logit matrix at a time; the last is filled up with columns that are not real. 0 = all at once, and nothing is
+      computed twice.
+    ring: the columns travel from device to device, in the gradient once more, and each holds those of one device at a
+      time. The parts then come in another order on each device.
   """
+  if not ring:
+    return _in_blocks(function, columns, block)
+  parts = parallel.around(lambda part: _in_blocks(function, part, block), columns)
+  return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), parts)
+
+
+def _in_blocks(function: Callable[[Columns], PyTree], columns: Columns, block: int) -> PyTree:
   size = columns.owner.shape[0]
   if not 0 < block < size:
     return jax.tree.map(lambda x: x[None], function(columns))

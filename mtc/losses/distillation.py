@@ -73,6 +73,7 @@ class SimilarityDistillation:
   temperature: float = 0.05
   teacher_temperature: float = 0.0  # 0 = as `temperature`
   block: int = 0  # columns of the logit matrix that are in memory at a time; 0 = all
+  ring: bool = False  # columns travel from device to device instead of being gathered: less memory on many devices
 
   def validate(self, dim: int) -> None:
     """Raises ValueError for a field that cannot be right."""
@@ -103,8 +104,9 @@ class SimilarityDistillation:
       difference = jnp.sum(weight * (teacher - student), axis=1)  # 0 where absent: both have the same logit
       return jax.nn.logsumexp(student, axis=1), jax.nn.logsumexp(teacher, axis=1), difference
 
-    kinds = [cols.documents(everyone), cols.hard_negatives(everyone)]
-    parts = [cols.in_blocks(summarise, columns, self.block) for columns in kinds if columns is not None]
+    seen = cols.seen(self.ring, local, everyone, offset)
+    kinds = [cols.documents(*seen), cols.hard_negatives(*seen)]
+    parts = [cols.summarised(summarise, columns, self.block, self.ring) for columns in kinds if columns is not None]
     student, teacher, difference = (jnp.concatenate(leaves) for leaves in zip(*parts, strict=True))
     mean = jnp.sum(jax.nn.softmax(teacher, axis=0) * difference, axis=0)
     return mean - jax.nn.logsumexp(teacher, axis=0) + jax.nn.logsumexp(student, axis=0)

@@ -55,6 +55,7 @@ class InfoNCE:
   partition: str = "joint"  # joint | per_direction
   multi_positive: bool = False  # columns that share a key: True = positives, False = left out
   block: int = 0  # columns of the logit matrix that are in memory at a time; 0 = all
+  ring: bool = False  # columns travel from device to device instead of being gathered: less memory on many devices
   guide: str = ""  # absolute | relative: how far below the positive the margin begins, for a teacher; "" = no guide
   guide_margin: float = 0.0
 
@@ -136,11 +137,15 @@ class InfoNCE:
       log_z = jax.nn.logsumexp(jnp.where(present, logits, _ABSENT), axis=1)
       return log_z, jnp.sum(jnp.where(positive, logits, 0), axis=1), jnp.sum(positive, axis=1)
 
-    sides = [(cols.queries(everyone), False)] if column_side == "query" else [(cols.documents(everyone), False)]
-    negatives = cols.hard_negatives(everyone)
+    seen = cols.seen(self.ring, local, everyone, offset)
+    sides = [(cols.queries(*seen) if column_side == "query" else cols.documents(*seen), False)]
+    negatives = cols.hard_negatives(*seen)
     if column_side == "doc" and negatives is not None:
       sides.append((negatives, True))
-    parts = [cols.in_blocks(lambda c, hard=hard: summarise(c, hard), columns, self.block) for columns, hard in sides]
+    parts = [
+      cols.summarised(lambda c, hard=hard: summarise(c, hard), columns, self.block, self.ring)
+      for columns, hard in sides
+    ]
     log_z, total, count = (jnp.concatenate(leaves) for leaves in zip(*parts, strict=True))
     return log_z, total, count
 

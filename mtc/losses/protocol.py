@@ -6,7 +6,10 @@ from mtc.types import Array, Embeddings
 
 
 class Loss(Protocol):
-  """A plain dataclass whose fields say how examples are scored. It knows neither the model nor the devices."""
+  """A plain dataclass whose fields say how examples are scored.
+
+  It knows neither the model nor the devices; where columns travel in a ring, `parallel` sends them.
+  """
 
   def init(self) -> dict[str, Array]:
     """The learnable scalars, f32[], by name; {} when there are none."""

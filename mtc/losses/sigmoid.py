@@ -29,6 +29,7 @@ class Sigmoid:
   learn: bool = True  # temperature and bias, from these values on
   multi_positive: bool = False  # columns that share a key: True = positives, False = left out
   block: int = 0  # columns of the logit matrix that are in memory at a time; 0 = all
+  ring: bool = False  # columns travel from device to device instead of being gathered: less memory on many devices
 
   def validate(self, dim: int) -> None:
     """Raises ValueError for a field that cannot be right."""
@@ -65,8 +66,9 @@ class Sigmoid:
       logits = scale * cols.cosines(rows, columns) + bias
       return jnp.sum(jnp.where(present, jax.nn.softplus(jnp.where(positive, -logits, logits)), 0), axis=1)
 
-    parts = cols.in_blocks(lambda c: summarise(c, False), cols.documents(everyone), self.block).sum(0)
-    negatives = cols.hard_negatives(everyone)
+    seen = cols.seen(self.ring, local, everyone, offset)
+    documents, negatives = cols.documents(*seen), cols.hard_negatives(*seen)
+    parts = cols.summarised(lambda c: summarise(c, False), documents, self.block, self.ring).sum(0)
     if negatives is not None:
-      parts += cols.in_blocks(lambda c: summarise(c, True), negatives, self.block).sum(0)
+      parts += cols.summarised(lambda c: summarise(c, True), negatives, self.block, self.ring).sum(0)
     return parts
