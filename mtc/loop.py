@@ -153,6 +153,8 @@ def _steps(
         waited = 0.0  # the devices had the steps before to do, and then this
       watch.made(batch, waited)
       state, metrics = train_step(state, batch)
+      if taken == first:
+        bar.unpause()  # compiling says nothing about the time that is left
       taken += 1
       watch.sent(taken, metrics)
       bar.update()
