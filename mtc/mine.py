@@ -310,11 +310,16 @@ def of_path(path: Path, split: str) -> data.Rows:
 def read_task(
   source: data.Rows, split: str, examples: data.Kind, on_bad_row: str, more: Sequence[str] = ()
 ) -> tuple[list[data.Example], Texts]:
-  """The pairs of a split, joined; its documents are those of the source's corpus and `more` too."""
-  rows = list(data.read(source, split, examples, on_bad_row))
+  """The pairs of a split, joined; its documents are those of the source's corpus and `more` too.
+
+  A pair of grade 0 or less is none; its document may be a hard negative.
+  """
+  read = list(data.read(source, split, examples, on_bad_row))
+  rows = [row for row in read if data.belongs(row)]
   if not rows:
     raise ValueError(f"split {split!r} of {source} has no pair")
   corpus = [("", text) for text in more]
+  corpus += [(row["positive_id"], row["positive"] or "") for row in read if not data.belongs(row)]
   if "corpus" in source.splits():
     corpus += [(identity, row["text"]) for identity, row in data.documents(source, on_bad_row).items()]
   return rows, join(rows, corpus)

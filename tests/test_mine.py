@@ -43,6 +43,13 @@ def test_nearest_in_blocks_is_a_stable_sort_of_all(block, k):
   np.testing.assert_array_equal(scores, np.take_along_axis(products, wanted, axis=1))
 
 
+def test_a_pair_of_grade_0_is_a_document_and_no_answer():
+  rows = [{"anchor": "who", "positive": "me"}, {"anchor": "who", "positive": "you", "score": 0}]
+  pairs, texts = mine.read_task(data.InMemory({"train": rows}), "train", data.Pairs(), "stop")
+  assert [row["positive"] for row in pairs] == ["me"]
+  assert texts.documents == ["me", "you"] and texts.positives == [[0]]
+
+
 def test_what_belongs_together_is_masked_by_id_and_by_text():
   rows = [
     pair("where is it", "here", "q1", "d1"),

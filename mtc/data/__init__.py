@@ -3,7 +3,18 @@
 from mtc.data import tokenizer
 from mtc.data.batches import batches
 from mtc.data.cache import find_or_make, user_cache
-from mtc.data.examples import Crops, Example, Kind, Pairs, SameLabel, Scored, Translations, documents, read
+from mtc.data.examples import (
+  Crops,
+  Example,
+  Kind,
+  Pairs,
+  SameLabel,
+  Scored,
+  Translations,
+  belongs,
+  documents,
+  read,
+)
 from mtc.data.leakage import HeldOut, Leaks, find_leaks, leakage_table
 from mtc.data.lookup import examples_of, find_texts
 from mtc.data.masking import Masker
@@ -48,6 +59,7 @@ __all__ = [
   "Translations",
   "Vectors",
   "batches",
+  "belongs",
   "best_fit",
   "documents",
   "examples_of",

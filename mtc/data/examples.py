@@ -39,7 +39,8 @@ class Kind(Protocol):
 class Pairs:
   """A text and the text that belongs to it, with hard negatives where there are any.
 
-  Fields `anchor_id`, `positive_id`, `language` and `score` (a grade) of the row are used if they are there.
+  Fields `anchor_id`, `positive_id`, `language` and `score` (a grade) of the row are used if they are there. A grade of
+  0 or less says that the texts do not belong together: such a row is no training pair.
 
   Attributes:
     anchor, positive: names of the fields.
@@ -187,6 +188,11 @@ class Translations:
       identity="",  # it is the label already
       language=_text(place, row, self.language),
     )
+
+
+def belongs(example: Example) -> bool:
+  """Whether a row of `Pairs` says that its texts belong together: it has no grade, or one above 0."""
+  return example["score"] is None or example["score"] > 0
 
 
 def read(
