@@ -4,34 +4,34 @@ python -m mtc.average --models runs/a/export,runs/b/export,runs/c/export --outpu
 python -m mtc.average --models runs/a/export,mtc-mini --shares 0.3,0.7 --output runs/a_little
 
 The first can be better than each of runs that differ by their seed; the second keeps a share of what a run has changed,
-and more of what its start knew. All must come from one start: the weights of models that began with other random
-numbers have nothing to do with each other.
+and more of what its start knew. All must come from one start, for weights that began as other random numbers have
+nothing to do with each other; and a run that added a projection (`model.dim`) has more weights than its start.
 
 Reference: model soups, arXiv 2203.05482 section 2; between a start and its fine-tuned model WiSE-FT, arXiv 2109.01903
 section 3.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 import math
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 import jax
 import numpy as np
 
-from mtc import card, cli, export, models, parallel
+from mtc import card, cli, export, models
 from mtc.embed import Embedder, load
 from mtc.types import PyTree
 
 
 def average(embedders: Iterable[Embedder], shares: Sequence[float]) -> Embedder:
-  """The embedder whose weights are `sum(share * weights)`, float32; prompts and lengths are those of the first.
+  """The embedder whose weights are `sum(share * weights)`, float32; prompts and max_length are those of the first.
 
   Args:
-    embedders: two or more, of the same architecture, sizes, pooling, projection and tokenizer; taken one by one, so
-      that two models need to be in memory.
+    embedders: two or more, of the same architecture, sizes, pooling, projection and tokenizer. They are taken one by
+      one: a generator that loads them has one in memory beside the sum.
     shares: of each, in [0, 1], together 1.
 
   Raises:
@@ -40,34 +40,53 @@ def average(embedders: Iterable[Embedder], shares: Sequence[float]) -> Embedder:
   if len(shares) < 2:
     raise ValueError(f"{len(shares)} share of a model is no average; name two models or more, and a share for each")
   if not all(0 <= share <= 1 for share in shares) or not math.isclose(sum(shares), 1, abs_tol=1e-6):
-    raise ValueError(f"the shares {', '.join(f'{s:g}' for s in shares)} are not in [0, 1] or do not add up to 1")
-  first, total = None, None
-  for place, (embedder, share) in enumerate(zip(embedders, shares, strict=True), start=1):
-    first = first or embedder
-    _check_alike(first, embedder, place)
-    part = _scaled(embedder, share)
-    total = part if total is None else jax.tree.map(np.add, total, part)
-  assert first is not None
+    told = ", ".join(f"{share:g}" for share in shares)
+    raise ValueError(f"the shares {told} are not in [0, 1] or do not add up to 1 but to {sum(shares):g}; use others")
+  remaining = iter(embedders)
+  first = next(remaining)
+  nature, total = _nature(first), jax.tree.map(lambda leaf: _weighed(leaf, shares[0]), first.params)
+  first = replace(first, params={})
+  for place, share in enumerate(shares[1:], start=2):
+    embedder = next(remaining)
+    _check_alike(nature, _nature(embedder), place)
+    if (embedder.prompts, embedder.max_length) != (first.prompts, first.max_length):
+      logging.warning("model %d has other prompts or another max_length than the first, whose are kept", place)
+    jax.tree.map(
+      lambda so_far, leaf, share=share: np.add(so_far, _weighed(leaf, share), out=so_far), total, embedder.params
+    )
+    del embedder  # before the next is loaded
   return replace(first, params=total)
 
 
-def _scaled(embedder: Embedder, share: float) -> PyTree:
-  return jax.tree.map(lambda leaf: np.float32(share) * np.asarray(leaf, np.float32), parallel.to_host(embedder.params))
+def _add(total: PyTree, params: PyTree, share: float) -> None:
+  """Adds the weighed parameters in place, leaf by leaf."""
+  for so_far, leaf in zip(jax.tree.leaves(total), jax.tree.leaves(params), strict=True):
+    so_far += _weighed(leaf, share)
 
 
-def _check_alike(first: Embedder, other: Embedder, place: int) -> None:
+def _weighed(leaf: Any, share: float) -> np.ndarray:
+  return np.float32(share) * np.asarray(leaf, np.float32)
+
+
+def _check_alike(first: Mapping[str, Any], other: Mapping[str, Any], place: int) -> None:
   """Raises ValueError unless each weight of one has its counterpart in the other."""
-  differs = next((name for name, value in _nature(first).items() if _nature(other)[name] != value), "")
-  if differs:
-    raise ValueError(f"model {place} has another {differs} than the first; average models of one start")
+  for name, expected in first.items():
+    if other[name] != expected:
+      shown = f" ({other[name]}, not {expected})" if isinstance(expected, str | int) and name != "tokenizer" else ""
+      raise ValueError(
+        f"model {place} has another {name} than the first{shown}; average runs of one start, or with that start a run "
+        "that added no projection"
+      )
 
 
 def _nature(embedder: Embedder) -> dict[str, Any]:
+  if embedder.spec.lora.rank:
+    raise ValueError("a model has LoRA adapters beside its weights; average the exports, in which they are merged")
   return {
     "architecture": models.sizes(embedder.config),
     "pooling": embedder.spec.pooling or "mean",
     "number of dimensions": embedder.width,
-    "projection": embedder.spec.projection if embedder.spec.dim else "",
+    "projection": (embedder.spec.projection or "identity") if embedder.spec.dim else "none",
     "set of weights": jax.tree.map(np.shape, embedder.params),
     "tokenizer": embedder.tokenizer.to_str(),
   }
@@ -80,7 +99,9 @@ def _main(argv: Sequence[str]) -> None:
       raise ValueError(f"{argv[1]!r} is not a flag; see --help")
     if not f.output or len(f.models) < 2:
       raise ValueError("name two models or more and a directory: --models=runs/a/export,runs/b/export --output=DIR")
-    if len(set(f.models)) < len(f.models):
+    if not all(f.models):
+      raise ValueError(f"--models {','.join(f.models)} names an empty directory; leave out the comma")
+    if len({models.directory_of(name).resolve() for name in f.models}) < len(f.models):
       raise ValueError(f"--models {','.join(f.models)} names one twice; give it a larger share")
     try:
       shares = [float(share) for share in f.shares] or [1 / len(f.models)] * len(f.models)
@@ -97,7 +118,7 @@ def _main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
   cli.set_up()
-  flags.DEFINE_list("models", [], "Model directories, or mtc-mini.")
+  flags.DEFINE_list("models", [], "Model directories, or mtc-mini; prompts and lengths are those of the first.")
   flags.DEFINE_list("shares", [], "Of each model, together 1; none = equal ones.")
   flags.DEFINE_string("output", "", "The model directory to write.")
   flags.DEFINE_enum("dtype", "float32", export.DTYPES, "Of its weights.")

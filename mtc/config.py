@@ -183,7 +183,7 @@ class Experiment(Run):
 
 @dataclass
 class Corpus:
-  """Texts to learn from without labels: all that the examples of a source hold."""
+  """Texts to learn from without labels: all that the training examples of a source hold."""
 
   source: data.Source
   examples: data.Kind = field(default_factory=lambda: data.SameLabel(labels="language"))

@@ -279,7 +279,7 @@ def _read_table(source: data.Rows, evaluation: Evaluation, split: str, on_bad_ro
   examples = evaluation.examples
 
   def rows(split: str) -> Iterator[data.Example]:
-    return data.read(source, split, examples, on_bad_row)
+    return data.read_judged(source, split, examples, on_bad_row)
 
   if isinstance(examples, data.Pairs):
     return _search(source, list(rows(split)), on_bad_row)

@@ -314,12 +314,13 @@ def read_task(
 
   A pair of grade 0 or less is none; its document may be a hard negative.
   """
-  read = list(data.read(source, split, examples, on_bad_row))
-  rows = [row for row in read if data.belongs(row)]
+  read = list(data.read_judged(source, split, examples, on_bad_row))
+  rows = [row for row in read if data.belong(row)]
   if not rows:
-    raise ValueError(f"split {split!r} of {source} has no pair")
+    graded = f", only {len(read)} that a grade of 0 or less denies" if read else ""
+    raise ValueError(f"split {split!r} of {source} has no pair{graded}")
   corpus = [("", text) for text in more]
-  corpus += [(row["positive_id"], row["positive"] or "") for row in read if not data.belongs(row)]
+  corpus += [(row["positive_id"], row["positive"] or "") for row in read if not data.belong(row)]
   if "corpus" in source.splits():
     corpus += [(identity, row["text"]) for identity, row in data.documents(source, on_bad_row).items()]
   return rows, join(rows, corpus)

@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 from jax import flatten_util
+from jax.extend.core import jaxpr_as_fun
 import jax.numpy as jnp
 import numpy as np
 
@@ -194,53 +195,69 @@ def around(function: Callable[[PyTree], PyTree], part: PyTree) -> PyTree:
   """Applies `function` to this device's part of something, then to those of the others, and stacks `[devices, ...]`.
 
   The parts go from each device to the next until they are home again, so that a device holds one of them at a time. The
-  gradient sends them round once more and computes `function` anew; what it asks of a part travels with it.
+  gradient (reverse mode only) sends them round once more and computes `function` anew; what it asks of a part travels
+  with it. Like all collectives it runs in what `across_devices` runs, and nowhere else.
 
   Args:
-    function: of a part; it may close over what is differentiated too.
+    function: of a part. What it closes over stays on its device, and may be differentiated too.
     part: of this device; leaves that are not floating are no matter of the gradient.
 
   Returns:
     The results in the order in which the parts came: this device's, then that of the one before it, and so on.
   """
   leaves, tree = jax.tree.flatten(part)
-  differentiable = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]
-  floats, others = ([leaf if d is of else None for d, leaf in zip(differentiable, leaves)] for of in (True, False))
+  # A custom gradient may not close over tracers: what `function` closes over becomes arguments.
+  closed, shape = jax.make_jaxpr(lambda *leaves: function(tree.unflatten(leaves)), return_shape=True)(*leaves)
 
-  def of_parts(floats: PyTree, others: PyTree) -> PyTree:
-    return function(tree.unflatten([f if d else o for d, f, o in zip(differentiable, floats, others)]))
+  def call(floats: PyTree, others: PyTree) -> PyTree:
+    leaves, kept = (_join(*pair) for pair in zip(floats, others, strict=True))
+    program = jaxpr_as_fun(closed.replace(consts=kept))
+    return jax.tree.unflatten(jax.tree.structure(shape), program(*leaves))
 
-  converted, closed = jax.closure_convert(of_parts, floats, others)
-  return _around(converted, floats, others, closed)
+  (floats, others), (kept_floats, kept_others) = _split(leaves), _split(closed.consts)
+  return _around(call, (floats, kept_floats), (others, kept_others))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _around(function: Callable, floats: PyTree, others: PyTree, closed: PyTree) -> PyTree:
-  def turn(part: PyTree, _: None) -> tuple[PyTree, PyTree]:
-    return _pass_on(part), function(*part, *closed)
+def _around(call: Callable[[PyTree, PyTree], PyTree], floats: PyTree, others: PyTree) -> PyTree:
+  """`call` takes (what travels, what stays), once of floating leaves, once of the others."""
+  (parts, kept), (other_parts, other_kept) = floats, others
 
-  return jax.lax.scan(turn, (floats, others), length=jax.lax.psum(1, _AXIS))[1]
+  def turn(parts: PyTree, _: None) -> tuple[PyTree, PyTree]:
+    return _pass_on(parts), call((parts[0], kept), (parts[1], other_kept))
+
+  return jax.lax.scan(turn, (parts, other_parts), length=jax.lax.psum(1, _AXIS))[1]
 
 
-def _around_forward(function: Callable, floats: PyTree, others: PyTree, closed: PyTree) -> tuple[PyTree, PyTree]:
-  return _around(function, floats, others, closed), (floats, others, closed)
+def _around_forward(call: Callable, floats: PyTree, others: PyTree) -> tuple[PyTree, PyTree]:
+  return _around(call, floats, others), (floats, others)
 
 
-def _around_backward(function: Callable, kept: PyTree, asked: PyTree) -> tuple[PyTree, None, PyTree]:
+def _around_backward(call: Callable, saved: PyTree, asked: PyTree) -> tuple[PyTree, None]:
+  (parts, kept), (other_parts, other_kept) = saved
+
   def turn(carry: PyTree, asked: PyTree) -> tuple[PyTree, None]:
-    floats, others, of_floats, of_closed = carry
-    pull = jax.vjp(lambda floats, closed: function(floats, others, *closed), floats, kept[2])[1]
-    here, of_rows = pull(asked)
-    of_floats, of_closed = jax.tree.map(jnp.add, (of_floats, of_closed), (here, of_rows))
-    return (*_pass_on((floats, others, of_floats)), of_closed), None
+    parts, other_parts, of_parts, of_kept = carry
+    pull = jax.vjp(lambda parts, kept: call((parts, kept), (other_parts, other_kept)), parts, kept)[1]
+    of_parts, of_kept = jax.tree.map(jnp.add, (of_parts, of_kept), pull(asked))
+    return (*_pass_on((parts, other_parts, of_parts)), of_kept), None
 
-  floats, others, closed = kept
-  none = jax.tree.map(jnp.zeros_like, (floats, closed))
-  (_, _, of_floats, of_closed), _ = jax.lax.scan(turn, (floats, others, *none), asked)
-  return of_floats, None, of_closed
+  zeros = jax.tree.map(jnp.zeros_like, (parts, kept))
+  (_, _, of_parts, of_kept), _ = jax.lax.scan(turn, (parts, other_parts, *zeros), asked)
+  return (of_parts, of_kept), None
 
 
 _around.defvjp(_around_forward, _around_backward)
+
+
+def _split(leaves: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+  """[1.0, 2] -> [1.0, None], [None, 2]"""
+  floating = [jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in leaves]
+  return ([x if f else None for f, x in zip(floating, leaves)], [None if f else x for f, x in zip(floating, leaves)])
+
+
+def _join(floats: Sequence[Any], others: Sequence[Any]) -> list[Any]:
+  return [other if leaf is None else leaf for leaf, other in zip(floats, others, strict=True)]
 
 
 def _pass_on(tree: PyTree) -> PyTree:

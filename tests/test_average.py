@@ -3,6 +3,7 @@
 from dataclasses import replace
 import subprocess
 import sys
+import weakref
 
 import jax
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from mtc import export
 from mtc.average import average
 from mtc.embed import load
+from mtc.models import LoraSpec
 
 
 def shifted(embedder, by):
@@ -42,7 +44,7 @@ def test_all_of_one_model_is_that_model(make_embedder, texts):
   "shares, said",
   [
     ([1.0], "1 share of a model is no average"),
-    ([0.5, 0.4], "0.5, 0.4 are not in [0, 1] or do not add up to 1"),
+    ([0.5, 0.4], "0.5, 0.4 are not in [0, 1] or do not add up to 1 but to 0.9"),
     ([1.5, -0.5], "1.5, -0.5 are not in"),
     ([float("nan"), 1.0], "nan, 1 are not in"),
   ],
@@ -51,6 +53,27 @@ def test_shares_that_are_no_average_are_refused(make_embedder, shares, said):
   with pytest.raises(ValueError) as error:
     average([make_embedder()] * len(shares), shares)
   assert said in str(error.value)
+
+
+def test_adapters_are_refused_until_they_are_merged(make_embedder):
+  embedder = make_embedder()
+  with pytest.raises(ValueError, match="LoRA adapters beside its weights; average the exports"):
+    average([embedder, replace(embedder, spec=replace(embedder.spec, lora=LoraSpec(rank=2)))], [0.5, 0.5])
+
+
+def test_one_model_is_in_memory_beside_the_sum_however_many_are_averaged(make_embedder):
+  alive = []
+
+  def loaded():
+    for seed in range(4):
+      assert not any(ref() for ref in alive)
+      params = jax.tree.map(np.array, make_embedder(seed).params)
+      alive.append(weakref.ref(params["projection"]["kernel"]))
+      yield replace(make_embedder(), params=params)
+      del params
+
+  average(loaded(), [0.25] * 4)
+  assert len(alive) == 4
 
 
 def changed(embedder, what):
@@ -104,7 +127,8 @@ def test_bad_arguments_end_with_code_2(make_embedder, tmp_path):
   (tmp_path / "there").mkdir()
   for arguments, said in (
     (["--models=a", "--output=b"], "name two models or more"),
-    (["--models=a,a", "--output=b"], "names one twice"),
+    (["--models=a,./a", "--output=b"], "names one twice"),
+    (["--models=a,", "--output=b"], "an empty directory"),
     (["--models=a,mtc-mini", "--output=there"], "exists already"),
     (["--models=a,mtc-mini", "--shares=much,little", "--output=b"], "are not numbers"),
     (["--models=a,mtc-mini", "--shares=1", "--output=b"], "2 models have 1 shares"),

@@ -127,6 +127,7 @@ def test_a_workdir_that_is_a_file_is_a_mistake(runs, tmp_path):
 COMMANDS = {
   "embed": ["mtc.embed", "--model={model}", "--input={texts}", "--output={disk}/out.npy"],
   "mine": ["mtc.mine", "--model={model}", "--input={pairs}", "--output={disk}/hard.jsonl"],
+  "average": ["mtc.average", "--models={model},{another}", "--output={disk}/mean"],
   "export": ["mtc.export", "--model={model}", "--numpy={disk}/weights.npz"],
   "evaluate": [
     "mtc.evaluate", "--config=configs/multitask.py", "--config.data_dir={data}", "--model={model}",
@@ -143,11 +144,13 @@ def things(make_embedder, data_dir, tmp_path_factory) -> dict[str, Path]:
   """A model, texts and pairs."""
   folder = tmp_path_factory.mktemp("things")
   export.write(make_embedder(), folder / "model")
+  export.write(make_embedder(1), folder / "another")
   (folder / "texts.txt").write_text("".join(f"soup and bread {i}\n" for i in range(5000)))
   pairs = [{"anchor": f"soup {i}", "positive": f"bread {i}"} for i in range(200)]
   (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
   return {
     "model": folder / "model",
+    "another": folder / "another",
     "texts": folder / "texts.txt",
     "pairs": folder / "pairs.jsonl",
     "data": data_dir,

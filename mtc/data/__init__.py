@@ -11,9 +11,10 @@ from mtc.data.examples import (
   SameLabel,
   Scored,
   Translations,
-  belongs,
+  belong,
   documents,
   read,
+  read_judged,
 )
 from mtc.data.leakage import HeldOut, Leaks, find_leaks, leakage_table
 from mtc.data.lookup import examples_of, find_texts
@@ -59,7 +60,7 @@ __all__ = [
   "Translations",
   "Vectors",
   "batches",
-  "belongs",
+  "belong",
   "best_fit",
   "documents",
   "examples_of",
@@ -71,6 +72,7 @@ __all__ = [
   "open_npy",
   "prepare",
   "read",
+  "read_judged",
   "read_texts",
   "tokenizer",
   "user_cache",

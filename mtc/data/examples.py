@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 import dataclasses
+from decimal import Decimal
 from typing import Any, ClassVar, Protocol, TypedDict
 
 from mtc.data.sources import BadRow, Row, Rows, check_characters, got, language_of, stop, there
@@ -64,13 +65,13 @@ class Pairs:
     negatives = (negatives or ())[: self.max_negatives or None]
     _check_count(place, self.negatives, negatives)
     grade = row.get("score")
-    if isinstance(grade, int | float) and not abs(grade) < _LARGEST:  # true for NaN
+    if grade is not None and not (isinstance(grade, int | float | Decimal) and abs(grade) < _LARGEST):  # not so of NaN
       raise BadRow(place, "field 'score' is not a finite number", got(grade))
     return Example(
       anchor=_text(place, row, self.anchor),
       positive=_text(place, row, self.positive),
       negatives=[_checked_text(place, self.negatives, text) for text in negatives],
-      score=float(grade) if isinstance(grade, int | float) else None,
+      score=None if grade is None else float(grade),
       labels=[],
       anchor_id=_identity(place, row, "anchor_id"),
       positive_id=_identity(place, row, "positive_id"),
@@ -190,15 +191,29 @@ class Translations:
     )
 
 
-def belongs(example: Example) -> bool:
-  """Whether a row of `Pairs` says that its texts belong together: it has no grade, or one above 0."""
-  return example["score"] is None or example["score"] > 0
-
-
 def read(
   source: Rows, split: str, examples: Kind, on_bad_row: str = "stop", skipped: Counter[str] | None = None
 ) -> Iterator[Example]:
-  """Yields the examples of a split, one by one.
+  """Yields the examples of a split, one by one; those of `read_judged` whose grade is not 0 or less."""
+  skipped = Counter() if skipped is None else skipped
+  for example in read_judged(source, split, examples, on_bad_row, skipped):
+    if examples.scored or belong(example):
+      yield example
+    else:
+      skipped["a grade of 0 or less"] += 1
+
+
+def belong(example: Example) -> bool:
+  """Whether the texts of a row of pairs belong together: it has no grade, or one above 0."""
+  return example["score"] is None or example["score"] > 0
+
+
+def read_judged(
+  source: Rows, split: str, examples: Kind, on_bad_row: str = "stop", skipped: Counter[str] | None = None
+) -> Iterator[Example]:
+  """Yields all examples of a split, one by one, also the pairs of which a grade says that they belong not together.
+
+  It is for who searches among their texts; what is trained is read by `read`.
 
   Args:
     source: where the rows are.

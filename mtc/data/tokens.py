@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from mtc.data import cache, tokenizer as tokenizers_
-from mtc.data.examples import Kind, belongs, read
+from mtc.data.examples import Kind, read
 from mtc.data.files import hash_file
 from mtc.data.origin import Changed, Origin
 from mtc.data.prepared import Prepared
@@ -97,9 +97,6 @@ def prepare(
       for number, example in enumerate(read(source, split, examples, on_bad_row, skipped)):
         if number in left_out:
           skipped["a test has its text"] += 1
-          continue
-        if not examples.scored and not belongs(example):
-          skipped["its grade is 0 or less"] += 1
           continue
         writer.add(example)
         if len(writer.waiting) >= _BLOCK or writer.letters >= _LETTERS:

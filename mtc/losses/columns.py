@@ -12,7 +12,7 @@ from mtc.types import Array, Embeddings, PyTree
 
 
 class Columns(NamedTuple):
-  """One kind of text of all devices: the anchors, the positives or the hard negatives."""
+  """One kind of text of all devices, in a ring of one: the anchors, the positives or the hard negatives."""
 
   vectors: Array  # float[columns, dim]
   keys: Array  # i32[columns, m]; negative = none
@@ -113,8 +113,8 @@ def summarised(function: Callable[[Columns], PyTree], columns: Columns, block: i
     function: of some columns.
     columns: those of all devices, or in a ring those of this device.
     block: how many at a time. The gradient computes each block again, so that forward and backward hold one block of
-      the logit matrix at a time; the last is filled up with columns that are not real. 0 = all at once, and nothing is
-      computed twice.
+      the logit matrix at a time; the last is filled up with columns that are not real. 0 = all at once, and without
+      a ring nothing is computed twice.
     ring: the columns travel from device to device, in the gradient once more, and each holds those of one device at a
       time. The parts then come in another order on each device.
   """

@@ -118,7 +118,7 @@ def test_a_pair_of_grade_0_is_no_pair(make, tokenizer):
   rows = [PAIRS[0] | {"score": 0}, PAIRS[1] | {"score": 0.5}, PAIRS[2] | {"score": -1}]
   prepared = make(rows, Pairs())
   assert [text(prepared, tokenizer, index) for index in prepared.anchor] == [f"[CLS] {PAIRS[1]['anchor']} [SEP]"]
-  assert prepared.report["rows"] == 3 and prepared.report["skipped"] == {"its grade is 0 or less": 2}
+  assert prepared.report["rows"] == 3 and prepared.report["skipped"] == {"a grade of 0 or less": 2}
 
 
 def test_translations_and_scored(make):

@@ -170,11 +170,12 @@ def test_a_ring_of_devices_makes_the_whole(draw, cases, dtype, rtol):
   with jax.enable_x64(dtype == np.float64):
     e = jax.tree.map(lambda x: x.reshape(4, 2, *x.shape[1:]), draw(fillers=(0, 7), dtype=dtype))
 
-    def losses_and_grads(loss, e):
+    def losses_and_grads(loss, e, within):
       def total(vectors, scalars):
         local = e.replace(**vectors)
         everyone = jax.tree.map(lambda x: jax.lax.all_gather(x, "devices", tiled=True), local)
-        losses = loss(scalars, local, everyone, jax.lax.axis_index("devices") * 2)
+        call = within(lambda *given: loss(*given))
+        losses = call(scalars, local, everyone, jax.lax.axis_index("devices") * 2)
         return jax.lax.psum(jnp.sum(losses * jnp.arange(1.0, 3.0, dtype=dtype)), "devices"), losses
 
       scalars = jax.tree.map(lambda x: x.astype(dtype), loss.init())
@@ -185,12 +186,15 @@ def test_a_ring_of_devices_makes_the_whole(draw, cases, dtype, rtol):
       inner = {"ring": True, "block": block}
       return replace(loss, loss=replace(loss.loss, **inner)) if isinstance(loss, Matryoshka) else replace(loss, **inner)
 
-    over_devices = lambda losses: jax.pmap(lambda e: [losses_and_grads(loss, e) for loss in losses], "devices")(e)
+    def over_devices(losses, within=lambda call: call):
+      return jax.pmap(lambda e: [losses_and_grads(loss, e, within) for loss in losses], "devices")(e)
+
     whole = over_devices([loss for loss, _ in cases])
     # The columns of a device are 2, and 4 hard negatives.
-    rings = over_devices([in_ring(loss, block % 4) for loss, block in cases])
-    for ring, expected in zip(rings, whole, strict=True):
-      assert_close(ring, expected, rtol)
+    rings = [in_ring(loss, block % 4) for loss, block in cases]
+    for within in (lambda call: call, jax.checkpoint, jax.jit):
+      for ring, expected in zip(over_devices(rings, within), whole, strict=True):
+        assert_close(ring, expected, rtol)
 
 
 def test_eight_devices_have_the_gradients_of_one(draw):
