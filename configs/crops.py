@@ -2,7 +2,8 @@
 
 python -m mtc.main --config configs/crops.py --workdir runs/crops --config.data_dir=DIR --config.input=threads
 
-It begins from the export of configs/mini.py in runs/mini. No label is used. DIR holds `pretrain/english_books`, `pretrain/common_voice` and `posts/`, as for configs/mini.py.
+It begins from the export of configs/mini.py in runs/mini. No label is used. DIR holds `pretrain/english_books`,
+`pretrain/common_voice` and `posts/`, as for configs/mini.py.
 """
 
 from mtc.config import Experiment, Task

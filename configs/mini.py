@@ -1,10 +1,10 @@
-"""mtc-mini, the small encoder for 45 languages that mtc brings, and a larger one to be trained. docs/pretraining.md.
+"""The first step of mtc-mini, the small encoder that mtc brings, and a larger one to be trained. docs/pretraining.md.
 
 python -m mtc.pretrain --config configs/mini.py --workdir runs/mini --config.data_dir=DIR
 python -m mtc.pretrain --config configs/mini.py:masked --workdir runs/masked --config.data_dir=DIR
 
-The first is words by their rarity and takes no step; the second is masked language modelling, for a GPU. DIR holds
-`pretrain/english_books`, `pretrain/common_voice` and `posts/`.
+The first is words by their rarity and takes no step (configs/crops.py is what follows); the second is masked language
+modelling, for a GPU. DIR holds `pretrain/english_books`, `pretrain/common_voice` and `posts/`.
 """
 
 from dataclasses import replace
