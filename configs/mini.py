@@ -1,4 +1,4 @@
-"""The first step of mtc-mini, the small encoder that mtc brings, and a larger one to be trained. docs/pretraining.md.
+"""The first step of mtc-mini, the small encoder that mtc brings, and a deeper one to be trained. docs/pretraining.md.
 
 python -m mtc.pretrain --config configs/mini.py --workdir runs/mini --config.data_dir=DIR
 python -m mtc.pretrain --config configs/mini.py:masked --workdir runs/masked --config.data_dir=DIR

@@ -2,10 +2,10 @@
 
 python -m mtc.main --config configs/posts.py --workdir runs/posts --config.data_dir=DIR --config.input=threads
 
-Five evaluations are of no task: stories of another source, hashtags never seen, graded pairs and topics by their names
-in many languages, and a search in Japanese. (mtc-mini has seen the training texts of all but
-the topics, without labels.) The tasks' weights are near the inverse of their losses at the start: docs/transfer.md says
-what that is worth.
+Five evaluations are of no task: stories of another source, hashtags never seen, graded pairs and topics by their
+names in many languages, and a search in Japanese. (mtc-mini has seen training texts of all but the topics, and learnt
+no label.) The tasks' weights are near the inverse of their losses at the start: docs/transfer.md says what that is
+worth.
 """
 
 from mtc.config import Evaluation, Experiment, Task

@@ -51,9 +51,7 @@ def average(embedders: Iterable[Embedder], shares: Sequence[float]) -> Embedder:
     _check_alike(nature, _nature(embedder), place)
     if (embedder.prompts, embedder.max_length) != (first.prompts, first.max_length):
       logging.warning("model %d has other prompts or another max_length than the first, whose are kept", place)
-    jax.tree.map(
-      lambda so_far, leaf, share=share: np.add(so_far, _weighed(leaf, share), out=so_far), total, embedder.params
-    )
+    _add(total, embedder.params, share)
     del embedder  # before the next is loaded
   return replace(first, params=total)
 

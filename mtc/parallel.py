@@ -196,7 +196,7 @@ def around(function: Callable[[PyTree], PyTree], part: PyTree) -> PyTree:
 
   The parts go from each device to the next until they are home again, so that a device holds one of them at a time. The
   gradient (reverse mode only) sends them round once more and computes `function` anew; what it asks of a part travels
-  with it. Like all collectives it runs in what `across_devices` runs, and nowhere else.
+  with it. Like all collectives it runs in what `across_devices` or `measure_across_devices` runs, and nowhere else.
 
   Args:
     function: of a part. What it closes over stays on its device, and may be differentiated too.

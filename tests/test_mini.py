@@ -9,6 +9,7 @@ import tomllib
 import jax
 import numpy as np
 import pytest
+import yaml
 
 import mtc
 from mtc import models
@@ -28,6 +29,7 @@ def test_it_is_as_small_as_it_says(mini):
   assert (models.directory_of("mtc-mini") / "model.safetensors").stat().st_size < 16e6
   card = (models.directory_of("mtc-mini") / "README.md").read_text(encoding="utf-8")
   assert "7.86 M parameters" in card and "configs/mini.py" in card
+  assert yaml.safe_load(card.split("---\n")[1])["license"] == "other"  # which the hub reads
 
 
 def test_it_tells_texts_apart_by_their_rare_words(mini):

@@ -1,4 +1,7 @@
-"""Losses: pure functions of embeddings of unit length. They know neither the model, nor the config, nor the devices."""
+"""Losses: pure functions of embeddings of unit length. They know neither the model, nor the config, nor the devices.
+
+Where columns travel in a ring, `parallel` sends them.
+"""
 
 from mtc.losses.columns import unit
 from mtc.losses.cosent import CoSENT
