@@ -116,6 +116,7 @@ def forest(name: str, rows: Sequence[Interval], what: str) -> Html:
     axes.set_yticks(range(len(rows)), labels)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
+    axes.locator_params(axis="x", nbins=3)  # the labels of the rows leave little room
     axes.grid(False, axis="y")
     axes.set_xlabel(what)
 
