@@ -65,7 +65,8 @@ class Pairs:
     negatives = (negatives or ())[: self.max_negatives or None]
     _check_count(place, self.negatives, negatives)
     grade = row.get("score")
-    if grade is not None and not (isinstance(grade, int | float | Decimal) and abs(grade) < _LARGEST):  # not so of NaN
+    grade = float(grade) if isinstance(grade, Decimal) else grade  # of Parquet
+    if grade is not None and not (isinstance(grade, int | float) and abs(grade) < _LARGEST):  # not so of NaN
       raise BadRow(place, "field 'score' is not a finite number", got(grade))
     return Example(
       anchor=_text(place, row, self.anchor),

@@ -1,6 +1,7 @@
 """Rows become examples; every row that cannot be used is named."""
 
 from collections import Counter
+from decimal import Decimal
 import math
 
 import pytest
@@ -38,6 +39,11 @@ def test_same_label_takes_one_label_or_several(labels, expected):
   example = SameLabel().parse("here", {"text": "t", "labels": labels, "id": "7", "language": "de"})
   assert (example["anchor"], example["positive"], example["labels"]) == ("t", None, expected)
   assert (example["anchor_id"], example["language"]) == ("7", "de")
+
+
+@pytest.mark.parametrize(("score", "read"), [(2, 2.0), (Decimal("0.5"), 0.5), (None, None)])
+def test_a_grade_is_a_number_or_none(score, read):
+  assert Pairs().parse("here", {"anchor": "a", "positive": "b", "score": score})["score"] == read
 
 
 @pytest.mark.parametrize(("score", "scaled"), [(0, 0.0), (5, 1.0), (2.5, 0.5)])
@@ -93,6 +99,7 @@ def test_crops_of_texts_that_are_too_short():
     (Pairs(), {"anchor": " \n\t\u3000"}, "field 'anchor' is empty"),
     (Pairs(), {"anchor": "a\0b"}, "field 'anchor' has a NUL character"),
     (Pairs(), {"anchor": "a\ud83d"}, "field 'anchor' has half a surrogate pair"),
+    (Pairs(), {"score": "0"}, "field 'score' is not a finite number"),
     (Pairs(), {"anchor_id": 1.5}, "field 'anchor_id' is not a string or a whole number"),
     (Pairs(negatives="labels"), {"labels": {"a": 1}}, "field 'labels' is not a list of strings"),
     (Pairs(negatives="labels"), {"labels": ["a", ""]}, "field 'labels' is empty"),
