@@ -125,9 +125,7 @@ def _options() -> argparse.Namespace:
   parser.add_argument("--rows", type=numbers, default=[1024, 4096], help="examples, of all devices; swept")
   parser.add_argument("--dim", type=numbers, default=[50, 768], help="of the embeddings; swept")
   parser.add_argument("--loss", type=names(step_benchmark.LOSSES), default=["infonce"], help="swept")
-  parser.add_argument(
-    "--version", type=names(VERSIONS), default=list(VERSIONS[:2]), help=f"{', '.join(VERSIONS)}; swept"
-  )
+  parser.add_argument("--version", type=names(VERSIONS), default=list(VERSIONS), help=f"{', '.join(VERSIONS)}; swept")
   parser.add_argument("--block", type=int, default=512, help="columns at a time, but for the whole version")
   parser.add_argument("--keys", type=int, default=2, help="of each example: hashes that are compared with each other")
   parser.add_argument("--devices", type=int, default=0, help="that jax makes of a CPU; 0 = all there are, as they are")

@@ -42,28 +42,28 @@ def average(embedders: Iterable[Embedder], shares: Sequence[float]) -> Embedder:
   if not all(0 <= share <= 1 for share in shares) or not math.isclose(sum(shares), 1, abs_tol=1e-6):
     told = ", ".join(f"{share:g}" for share in shares)
     raise ValueError(f"the shares {told} are not in [0, 1] or do not add up to 1 but to {sum(shares):g}; use others")
-  remaining = iter(embedders)
-  first = next(remaining)
-  nature, total = _nature(first), jax.tree.map(lambda leaf: _weighed(leaf, shares[0]), first.params)
-  first = replace(first, params={})
-  for place, share in enumerate(shares[1:], start=2):
-    embedder = next(remaining)
-    _check_alike(nature, _nature(embedder), place)
-    if (embedder.prompts, embedder.max_length) != (first.prompts, first.max_length):
-      logging.warning("model %d has other prompts or another max_length than the first, whose are kept", place)
+  remaining, first, nature, total = iter(embedders), None, {}, {}
+  for place, share in enumerate(shares, start=1):
+    embedder = next(remaining, None)
+    if embedder is None:
+      raise ValueError(f"{place - 1} models have {len(shares)} shares; give each model one")
+    if first is None:
+      first, nature = replace(embedder, params={}), _nature(embedder)
+      total = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf), np.float32), embedder.params)
+    else:
+      _check_alike(nature, _nature(embedder), place)
+      if (embedder.prompts, embedder.max_length) != (first.prompts, first.max_length):
+        logging.warning("model %d has other prompts or another max_length than the first, whose are kept", place)
     _add(total, embedder.params, share)
     del embedder  # before the next is loaded
+  assert first is not None
   return replace(first, params=total)
 
 
 def _add(total: PyTree, params: PyTree, share: float) -> None:
   """Adds the weighed parameters in place, leaf by leaf."""
   for so_far, leaf in zip(jax.tree.leaves(total), jax.tree.leaves(params), strict=True):
-    so_far += _weighed(leaf, share)
-
-
-def _weighed(leaf: Any, share: float) -> np.ndarray:
-  return np.float32(share) * np.asarray(leaf, np.float32)
+    so_far += np.float32(share) * np.asarray(leaf, np.float32)
 
 
 def _check_alike(first: Mapping[str, Any], other: Mapping[str, Any], place: int) -> None:

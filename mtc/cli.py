@@ -5,6 +5,7 @@ import contextlib
 import errno
 import logging as python_logging
 import os
+from pathlib import Path
 import signal
 import sys
 from typing import Any, TypeVar
@@ -80,6 +81,12 @@ def _shown(message: str) -> str:
   """Without the letters that steer a terminal, for a message may quote a stranger's file, and not by the page."""
   clean = "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in message)
   return clean if len(clean) <= _LONGEST else f"{clean[:_LONGEST]} ... ({len(clean) - _LONGEST:,} more letters)"
+
+
+def check_parent(flag: str, path: str | Path) -> None:
+  """Raises ValueError where there is no directory to write the path of a flag into."""
+  if not Path(path).absolute().parent.is_dir():
+    raise ValueError(f"--{flag} {path}: {Path(path).parent} is not a directory")
 
 
 def parse_flags(argv: list[str]) -> list[str]:

@@ -329,8 +329,7 @@ def _main(argv: Sequence[str]) -> None:
     source, output, shard = Path(f.input), Path(f.output), shards.parse(f.shard or "0/1")
     if output.suffix != ".npy":
       raise ValueError(f"--output {output} does not end in .npy")
-    if not output.parent.is_dir():
-      raise ValueError(f"--output {output}: {output.parent} is not a directory")
+    cli.check_parent("output", output)
     if f.merge:
       with lock.held(output.with_name(output.name + ".lock"), f"--output {output}"):
         count = shards.merge(output, f.merge)

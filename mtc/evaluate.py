@@ -373,8 +373,7 @@ def _check_writable(flag: str, path: Path) -> None:
   """Raises ValueError where a file cannot be written, before the work that fills it."""
   if path.is_dir():
     raise ValueError(f"--{flag} {path} is a directory; name a file")
-  if not path.absolute().parent.is_dir():
-    raise ValueError(f"--{flag} {path}: {path.parent} is not a directory")
+  cli.check_parent(flag, path)
   if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
     raise ValueError(f"--{flag} {path} cannot be written; name another file")
 

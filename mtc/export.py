@@ -72,14 +72,9 @@ def write_numpy(embedder: Embedder, path: Path) -> list[str]:
 
 def check_output(output: str) -> None:
   """Raises ValueError for an --output that cannot be a new directory."""
-  _check_parent("output", output)
+  cli.check_parent("output", output)
   if Path(output).exists():
     raise ValueError(f"--output {output} exists already; name a new directory")
-
-
-def _check_parent(flag: str, path: str) -> None:
-  if not Path(path).absolute().parent.is_dir():
-    raise ValueError(f"--{flag} {path}: {Path(path).parent} is not a directory")
 
 
 def _write_around(embedder: Embedder, directory: Path, dtype: str = "float32") -> None:
@@ -107,7 +102,7 @@ def _main(argv: Sequence[str]) -> None:
     if not f.model or bool(f.numpy) == bool(f.output) or (f.numpy and not f.numpy.endswith(".npz")):
       raise ValueError("name a model and what to write: --model=runs/a/export, and --output=DIR or --numpy=weights.npz")
     if f.numpy:
-      _check_parent("numpy", f.numpy)
+      cli.check_parent("numpy", f.numpy)
       names = write_numpy(load(f.model), Path(f.numpy))
       print(f"{len(names)} float32 arrays in {f.numpy}, from {names[0]} to {names[-1]}")
       return

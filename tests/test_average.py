@@ -55,6 +55,12 @@ def test_shares_that_are_no_average_are_refused(make_embedder, shares, said):
   assert said in str(error.value)
 
 
+def test_too_few_models_are_refused(make_embedder):
+  for count in (0, 1):
+    with pytest.raises(ValueError, match=f"{count} models have 2 shares"):
+      average([make_embedder()] * count, [0.5, 0.5])
+
+
 def test_adapters_are_refused_until_they_are_merged(make_embedder):
   embedder = make_embedder()
   with pytest.raises(ValueError, match="LoRA adapters beside its weights; average the exports"):
