@@ -110,7 +110,7 @@ def four_products(slots: Array, block: int) -> Array:
 
 def _measured(options: argparse.Namespace, function: Callable, given: Any) -> tuple[float, float]:
   """Seconds and mebibytes of the function of each device's part; 0 seconds where nothing is to be timed."""
-  compiled = parallel.measure_across_devices(function).lower({}, given).compile()
+  compiled = parallel.compiled(parallel.measure_across_devices(function).lower({}, given))
   memory = step_benchmark.mebibytes(compiled)["temp"]
   if not options.repeats:
     return 0.0, memory

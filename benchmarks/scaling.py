@@ -48,7 +48,7 @@ def measure(options: argparse.Namespace) -> dict:
   import jax
   import step as step_benchmark
 
-  from mtc import data
+  from mtc import data, parallel
 
   jax.config.update("jax_num_cpu_devices", options.devices)
   began = time.perf_counter()
@@ -59,7 +59,7 @@ def measure(options: argparse.Namespace) -> dict:
   shape = statistics.mode(step.tokens.ids.shape for step in tried)  # the others would be compiled too
   batch = next(step for step in tried if step.tokens.ids.shape == shape)
   began = time.perf_counter()
-  compiled = train_step.lower(state, batch).compile()
+  compiled = parallel.compiled(train_step.lower(state, batch))
   compiling = time.perf_counter() - began
 
   times, inputs = [], []

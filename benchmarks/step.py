@@ -121,7 +121,7 @@ def measure(setting: Setting, peak: float, steps: int, repeats: int) -> dict[str
   batch = packer.step(0)
 
   began = time.perf_counter()
-  compiled = train_step.lower(state, batch).compile()
+  compiled = parallel.compiled(train_step.lower(state, batch))
   compiling = time.perf_counter() - began
   seconds = _time(compiled, state, batch, steps, repeats)
 

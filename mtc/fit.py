@@ -66,7 +66,7 @@ class Ahead:
     grids = [batch for batch in batches if parallel.is_alone()]
     lowered = [step.lower(*jax.tree.map(_shape, (state, batch))) for batch in grids]
     with ThreadPoolExecutor(max(1, len(lowered))) as pool:
-      programs = list(pool.map(lambda each: each.compile(), lowered))
+      programs = list(pool.map(parallel.compiled, lowered))
     self._programs = {_key(batch): program for batch, program in zip(grids, programs, strict=True)}
     self.needs = [_need(batch, program) for batch, program in zip(grids, programs, strict=True)]
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtc import fit, parallel
+from mtc import fit, optim, parallel, step as step_lib
 from mtc.types import Step, Tokens
 
 
@@ -57,6 +57,25 @@ def test_it_computes_what_the_step_computes():
   ahead = fit.Ahead(whole, jax.ShapeDtypeStruct((100,), np.float32), [batch(4)])
   found, _ = ahead(parallel.replicate(np.ones(100, np.float32)), batch(4))
   np.testing.assert_array_equal(found, want)
+
+
+def test_a_step_on_cpu_copies_nothing_that_it_updates_in_place():
+  optimizer = optim.make_optimizer(optim.OptimSpec(), 10)
+  words = {"words": np.linspace(-1, 1, 10_000, dtype=np.float32)}
+
+  def loss(params, batch, key):
+    total = jnp.sum(jnp.square(params["encoder"]["words"][batch]))
+    return parallel.weighted_mean(total, jnp.ones(())), {"loss": total}
+
+  whole = step_lib.make_step(loss, optimizer, seed=0)
+  ids = np.arange(5 * parallel.device_count(), dtype=np.int32).reshape(-1, 5)
+  program = parallel.compiled(whole.lower(step_lib.init_state(words, {}, optimizer, shapes=True), ids))
+  assert not re.findall(r"f32\[10000\]\S* copy\(", program.as_text())
+  found, want = (parallel.replicate(step_lib.init_state(words, {}, optimizer)) for _ in range(2))
+  for _ in range(3):
+    found, want = program(found, ids)[0], whole(want, ids)[0]
+  jax.tree.map(np.testing.assert_array_equal, found, want)
+  assert not np.array_equal(found.params["encoder"]["words"], words["words"])
 
 
 def test_what_it_needs():
