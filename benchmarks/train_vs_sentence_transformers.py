@@ -160,7 +160,7 @@ def train_mtc(options: argparse.Namespace) -> None:
   began = time.perf_counter()
   import jax
 
-  from mtc import data, export, optim, parallel, step as step_lib
+  from mtc import data, export, fit, optim, parallel, step as step_lib
   from mtc.config import Experiment, Task
   from mtc.losses import InfoNCE
   from mtc.models import ModelSpec
@@ -191,8 +191,10 @@ def train_mtc(options: argparse.Namespace) -> None:
     prepared, make_sampler(experiment, prepared), parallel.device_count(), parallel.local_devices(), length=options.row
   )
   optimizer = optim.make_optimizer(experiment.optim, experiment.steps)
-  state = parallel.replicate(step_lib.init_state(model.params, experiment.tasks, optimizer))
+  state = step_lib.init_state(model.params, experiment.tasks, optimizer)
   step = step_lib.make_train_step(model.encoder, experiment.tasks, optimizer, 0, packer.rows_per_chunk)
+  step = fit.Ahead(step, state, packer.shapes())  # as mtc.main does
+  state = parallel.replicate(state)
   batches = data.make_input(packer.step, 0, options.steps, "threads")
 
   def peak() -> int:

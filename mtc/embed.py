@@ -187,7 +187,7 @@ def load(directory: str | Path, dtype: str = "float32") -> Embedder:
   Raises:
     ValueError: it is none of these, or its parts do not fit together; says which.
   """
-  root = models.resolve(str(directory), f"--model {directory}")
+  root = models.resolve(str(directory), f"the model {directory}")
   layout = models.load_sentence_transformer(root) if models.is_sentence_transformer(root) else None
   backbone = layout.backbone if layout else root
   config = models.static_config(backbone) if layout and layout.static else models.read_config(backbone)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 
 from mtc import parallel
-from mtc.types import Array, Step, TrainState
+from mtc.types import Array, Masked, Step, TrainState
 
 _MIB = 2**20
 _UNLIMITED = 2**60  # so much and more is how Linux says that a group has no limit
@@ -50,14 +50,14 @@ class Ahead:
     self,
     step: Any,
     state: TrainState,
-    batches: Sequence[Step],
+    batches: Sequence[Step | Masked],
   ):
     """Compiles for these shapes of state and batches: whatever has `shape` and `dtype` will do for a leaf.
 
     The compiled programs are those that the steps run: nothing is compiled twice.
 
     Args:
-      step: of `step.make_train_step`, `(state, batch) -> (state, metrics)`.
+      step: of `step.make_step`, `(state, batch) -> (state, metrics)`.
       state: the leaves have no device axis.
       batches: the leaves are `[local_devices, ...]`. With several processes nothing is compiled ahead of time: what
         jax's `pmap` lowers cannot be called there.
@@ -70,38 +70,34 @@ class Ahead:
     self._programs = {_key(batch): program for batch, program in zip(grids, programs, strict=True)}
     self.needs = [_need(batch, program) for batch, program in zip(grids, programs, strict=True)]
 
-  def __call__(self, state: TrainState, batch: Step) -> tuple[TrainState, dict[str, Array]]:
+  def __call__(self, state: TrainState, batch: Step | Masked) -> tuple[TrainState, dict[str, Array]]:
     return self._programs.get(_key(batch), self._step)(state, batch)
 
 
-def check(needs: Sequence[Need], free: int | None, chunks: int, dtype: str, adaptable: bool = True) -> None:
+def check(needs: Sequence[Need], free: int | None, dtype: str, remedies: Sequence[str], chunks: int = 0) -> None:
   """Raises ValueError, with the settings that would help, where a shape needs more than there is.
 
   Args:
     needs: of `Ahead`.
     free: bytes of each device that nothing uses yet; None = nobody knows.
-    chunks: of the experiment.
     dtype: of the model.
-    adaptable: whether LoRA has something to adapt in it.
+    remedies: what would help with this kind of run, the first one best.
+    chunks: of the experiment; 0 = this kind of run has none.
   """
   most = max(needs, key=lambda need: need.total, default=None)
   if most is None or free is None or most.total <= free:
     return
-  room = free - most.state
-  remedies = []
-  if room > 0:
+  room, helpful = free - most.state, list(remedies)
+  if chunks and room > 0:
     # What is held for the gradient shrinks with the chunks, until the loss and the largest layer are what is left.
-    remedies.append(f"chunks={chunks * math.ceil(1.25 * most.work / room)} or more")
-  remedies += ["smaller tasks.NAME.batch_size", "smaller tasks.NAME.max_length"]
-  remedies += ["model.dtype=bfloat16"] if dtype == "float32" else []
-  fewer = "model.lora.rank=8, or optim.freeze" if adaptable else "optim.freeze"
-  remedies += [f"fewer parameters that are trained ({fewer})", "a smaller model or model.dim"]
+    helpful.insert(0, f"chunks={chunks * math.ceil(1.25 * most.work / room)} or more")
+  helpful += ["model.dtype=bfloat16"] if dtype == "float32" else []
   if jax.default_backend() == "gpu":
-    remedies.append("more of the device for jax: XLA_PYTHON_CLIENT_MEM_FRACTION=0.95")
+    helpful.append("more of the device for jax: XLA_PYTHON_CLIENT_MEM_FRACTION=0.95")
   raise ValueError(
     f"a step of {most.rows} rows of {most.length} tokens needs {most.total / _MIB:,.0f} MiB on each device "
     f"({most.state / _MIB:,.0f} of parameters, optimizer and batch, {most.work / _MIB:,.0f} for a time), and "
-    f"{free / _MIB:,.0f} MiB are free; what would help: {'; '.join(remedies)}"
+    f"{free / _MIB:,.0f} MiB are free; what would help: {'; '.join(helpful)}"
   )
 
 
@@ -146,15 +142,16 @@ def _numbers(path: Path) -> dict[str, int]:
   return {line[0]: int(line[1]) for line in lines if len(line) > 1 and line[1].isdecimal()}
 
 
-def _need(batch: Step, program: Any) -> Need:
+def _need(batch: Step | Masked, program: Any) -> Need:
   found = program.memory_analysis()
   there = found.argument_size_in_bytes
   work = found.temp_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
   return Need(*batch.tokens.ids.shape[1:], state=there, work=work)
 
 
-def _key(batch: Step) -> tuple:
-  return batch.tokens.ids.shape, batch.tokens.slots, batch.tokens.halved, tuple(batch.tasks)
+def _key(batch: Any) -> tuple:
+  leaves, structure = jax.tree.flatten(batch)
+  return structure, *(leaf.shape for leaf in leaves)
 
 
 def _shape(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -23,7 +23,7 @@ import numpy as np
 import optax
 from tokenizers import Tokenizer
 
-from mtc import cli, data, export, flops, loop, models, optim, parallel, records, remote, step as step_lib
+from mtc import cli, data, export, fit, flops, loop, models, optim, parallel, records, remote, step as step_lib
 from mtc.config import Pretraining
 from mtc.embed import Embedder, load
 from mtc.start import from_seed, trained_tokenizer
@@ -92,12 +92,17 @@ def prepare(settings: Pretraining, workdir: Path, command: Sequence[str] = ()) -
     key = jax.random.key(settings.seed)
     weighed = models.weigh_words(model.params, training.frequencies(), settings.model.rarity, key)
     model = replace(model, params=weighed)
-  if parallel.is_main_process():
-    records.write_run(workdir, settings, reports, command)
   if not head:
+    if parallel.is_main_process():
+      records.write_run(workdir, settings, reports, command)
     return lambda: _finish(workdir, model, {})
   loss = masked_lm_loss(model.encoder, head)
-  return lambda: _run(settings, workdir, model, counts, loss, prepared, training, held_out)
+  step = _compiled(settings, model, loss, training)
+  remedies = ["smaller rows", "smaller length", "fewer parameters that are trained (optim.freeze)", "a smaller model"]
+  fit.check(step.needs, fit.free_memory(), settings.model.dtype, remedies)
+  if parallel.is_main_process():
+    records.write_run(workdir, settings, reports, command)
+  return lambda: _run(settings, workdir, model, counts, loss, step, prepared, training, held_out)
 
 
 def masked_lm_loss(encoder: models.Encoder, head: models.Head) -> Loss:
@@ -198,12 +203,21 @@ def _texts(settings: Pretraining) -> Iterator[tuple[tuple[str, str], str]]:
           yield (name, example["language"]), text
 
 
+def _compiled(settings: Pretraining, model: Embedder, loss: Loss, training: data.Masker) -> fit.Ahead:
+  """The step, compiled for the one shape of the run before anything is put on the devices."""
+  optimizer, freeze = optim.make_optimizer(settings.optim, settings.steps), settings.optim.freeze
+  step = step_lib.make_step(loss, optimizer, settings.seed, freeze, settings.grad_norm_limit)
+  state = step_lib.init_state(model.params, {}, optimizer, freeze, shapes=True)
+  return fit.Ahead(step, state, [training.step(0)])
+
+
 def _run(
   settings: Pretraining,
   workdir: Path,
   model: Embedder,
   counts: optim.Counts,
   loss: Loss,
+  step: fit.Ahead,
   prepared: Mapping[str, data.Prepared],
   training: data.Masker,
   held_out: data.Masker,
@@ -230,7 +244,6 @@ def _run(
       name: list(data.find_texts(prepared[name], texts, model.tokenizer).values()) for name, texts in drawn.items()
     }
 
-  step = step_lib.make_step(loss, optimizer, settings.seed, settings.optim.freeze, settings.grad_norm_limit)
   origins = {name: each.origin for name, each in prepared.items() if each.origin}
   speed = loop.Speed(_flops(settings, model), flops.matrix_peak(model.spec.dtype))
   ended = loop.run(

@@ -69,8 +69,8 @@ def check_data(workdir: Path, reports: Mapping[str, Mapping[str, Any]]) -> None:
   ]
   if changed:
     raise ValueError(
-      f"the training data of {', '.join(changed)} changed since the run in {workdir} began; "
-      "use another --workdir, or the old data"
+      f"the training data of {', '.join(changed)} changed since the run in {workdir} began, or another version of "
+      "mtc began it and prepared them otherwise; use another --workdir, or the old data and version"
     )
 
 

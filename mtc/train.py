@@ -107,8 +107,14 @@ def _ready(
   reports = {name: p.report for name, p in prepared.items()}
   records.check_data(workdir, reports)
   train_step, free = _compiled(experiment, model, packer), fit.free_memory()
-  adaptable = not models.is_static(model.config)
-  fit.check(train_step.needs, free, experiment.chunks, experiment.model.dtype, adaptable)
+  fewer = "optim.freeze" if models.is_static(model.config) else "model.lora.rank=8, or optim.freeze"
+  remedies = [
+    "smaller tasks.NAME.batch_size",
+    "smaller tasks.NAME.max_length",
+    f"fewer parameters that are trained ({fewer})",
+    "a smaller model or model.dim",
+  ]
+  fit.check(train_step.needs, free, experiment.model.dtype, remedies, experiment.chunks)
   if parallel.is_main_process():
     records.write_run(workdir, experiment, reports, command)
     records.write_json(workdir / "leakage.json", _leakage(experiment.on_leak, leaks))

@@ -277,7 +277,7 @@ def test_a_name_on_the_hub_is_loaded_like_its_directory(exported, texts, monkeyp
 
 def test_a_name_that_cannot_be_had_is_told_as_it_was_typed(tmp_path, monkeypatch):
   monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-  with pytest.raises(ValueError, match="^--model someone/something is not a directory here and could not be had from"):
+  with pytest.raises(ValueError, match="^the model someone/something is not a directory here and could not be had"):
     mtc.load("someone/something")
 
 

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer, models as tokenizer_models, pre_tokenizers
 
 import mtc
-from mtc import data, export, models, parallel, pretrain, start, step as step_lib
+from mtc import data, export, fit, models, parallel, pretrain, start, step as step_lib
 from mtc.config import Corpus, Experiment, Pretraining, Task
 from mtc.models import ModelSpec
 from mtc.optim import OptimSpec
@@ -215,6 +215,12 @@ def test_what_is_wrong_is_said_before_the_first_step(settings, tmp_path, what):
     pretrain.prepare(replace(settings, **changes), tmp_path / "run")
   assert not (tmp_path / "run" / "config.json").exists()
   assert not (tmp_path / "run" / "tokenizer").exists() or what not in ("a table from a seed", "a pretrained table")
+
+
+def test_what_does_not_fit_is_said_before_the_first_step(settings, tmp_path, monkeypatch):
+  monkeypatch.setattr(fit, "free_memory", lambda: 100_000)
+  with pytest.raises(ValueError, match=r"a step of 16 rows of 32 tokens needs .* help: smaller rows; smaller length"):
+    pretrain.prepare(settings, tmp_path)
 
 
 def test_a_table_of_words_needs_neither_padding_nor_a_mask_token(settings, tmp_path):

@@ -356,6 +356,9 @@ def test_a_run_that_does_not_fit_is_refused_before_the_first_step(experiment, tm
   with pytest.raises(ValueError, match=r"a step of \d+ rows of \d+ tokens needs .* MiB are free; what would help: "):
     train.prepare(experiment, tmp_path / "run")
   assert not (tmp_path / "run" / "config.json").exists()
+  experiment.model = ModelSpec(architecture="static", width=16, vocab_size=400, dim=0)
+  with pytest.raises(ValueError, match=r"that are trained \(optim.freeze\)"):  # LoRA would have nothing to adapt
+    train.prepare(experiment, tmp_path / "run")
 
 
 def test_the_chunks_that_are_named_do_help(experiment, tmp_path, monkeypatch):
