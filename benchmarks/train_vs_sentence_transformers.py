@@ -191,10 +191,10 @@ def train_mtc(options: argparse.Namespace) -> None:
     prepared, make_sampler(experiment, prepared), parallel.device_count(), parallel.local_devices(), length=options.row
   )
   optimizer = optim.make_optimizer(experiment.optim, experiment.steps)
-  state = step_lib.init_state(model.params, experiment.tasks, optimizer)
   step = step_lib.make_train_step(model.encoder, experiment.tasks, optimizer, 0, packer.rows_per_chunk)
-  step = fit.Ahead(step, state, packer.shapes())  # as mtc.main does
-  state = parallel.replicate(state)
+  like = step_lib.init_state(model.params, experiment.tasks, optimizer, shapes=True)
+  step = fit.Ahead(step, like, packer.shapes())  # as mtc.main does
+  state = parallel.replicate(step_lib.init_state(model.params, experiment.tasks, optimizer))
   batches = data.make_input(packer.step, 0, options.steps, "threads")
 
   def peak() -> int:
