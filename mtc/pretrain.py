@@ -9,6 +9,7 @@ table of words. Exit codes as of mtc.main.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 from dataclasses import replace
+from functools import partial
 import itertools
 import json
 from pathlib import Path
@@ -92,17 +93,17 @@ def prepare(settings: Pretraining, workdir: Path, command: Sequence[str] = ()) -
     key = jax.random.key(settings.seed)
     weighed = models.weigh_words(model.params, training.frequencies(), settings.model.rarity, key)
     model = replace(model, params=weighed)
-  if not head:
-    if parallel.is_main_process():
-      records.write_run(workdir, settings, reports, command)
-    return lambda: _finish(workdir, model, {})
-  loss = masked_lm_loss(model.encoder, head)
-  step = _compiled(settings, model, loss, training)
-  remedies = ["smaller rows", "smaller length", "fewer parameters that are trained (optim.freeze)", "a smaller model"]
-  fit.check(step.needs, fit.free_memory(), settings.model.dtype, remedies)
+  if head:
+    loss = masked_lm_loss(model.encoder, head)
+    step = _compiled(settings, model, loss, training)
+    remedies = ["smaller rows", "smaller length", "fewer parameters that are trained (optim.freeze)", "a smaller model"]
+    fit.check(step.needs, fit.free_memory(), settings.model.dtype, remedies)
+    run = partial(_run, settings, workdir, model, counts, loss, step, prepared, training, held_out)
+  else:
+    run = partial(_finish, workdir, model, {})
   if parallel.is_main_process():
     records.write_run(workdir, settings, reports, command)
-  return lambda: _run(settings, workdir, model, counts, loss, step, prepared, training, held_out)
+  return run
 
 
 def masked_lm_loss(encoder: models.Encoder, head: models.Head) -> Loss:
