@@ -13,28 +13,6 @@ from mtc.models import Work
 from mtc.types import Step
 
 
-def negatives(loss: losses.Loss, examples: int, hard: int) -> int:
-  """How many other texts an anchor is compared with, those that share a key with it included.
-
-  Args:
-    loss: of the task.
-    examples: of the task in a step, on all devices.
-    hard: negatives that each of them brings along.
-  """
-  match loss:
-    case losses.Matryoshka():
-      return negatives(loss.loss, examples, hard)
-    case losses.InfoNCE():
-      others = {"query_to_doc": examples * (1 + hard) - 1, "query_to_query": examples - 1}
-      return sum(others.get(direction, 0) for direction in loss.directions)
-    case losses.Sigmoid():
-      return examples * (1 + hard) - 1
-    case losses.SimilarityDistillation():
-      return examples - 1
-    case _:
-      return 0
-
-
 def loss_flops(loss: losses.Loss, rows: int, examples: int, hard: int, dim: int) -> int:
   """The operations of a loss's matrix products, forward and backward, for `rows` of the `examples` of all devices."""
   match loss:

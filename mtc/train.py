@@ -19,6 +19,7 @@ from mtc import (
   flops,
   loop,
   models,
+  negatives,
   optim,
   parallel,
   records,
@@ -103,6 +104,7 @@ def _ready(
   model, prepared = start(experiment, workdir, leaks, untrained)
   counts = optim.count(step_lib.init_params(model.params, experiment.tasks), experiment.optim.freeze)
   sampler = make_sampler(experiment, prepared)
+  contrasted = negatives.count(experiment.tasks, prepared, sampler, experiment.steps)
   packer = data.Packer(prepared, sampler, parallel.device_count(), parallel.local_devices(), experiment.chunks)
   reports = {name: p.report for name, p in prepared.items()}
   records.check_data(workdir, reports)
@@ -119,7 +121,19 @@ def _ready(
     records.write_run(workdir, experiment, reports, command)
     records.write_json(workdir / "leakage.json", _leakage(experiment.on_leak, leaks))
   return _Run(
-    experiment, workdir, model, counts, prepared, leaks, sampler, packer, tables, validation, train_step, free
+    experiment,
+    workdir,
+    model,
+    counts,
+    prepared,
+    leaks,
+    contrasted,
+    sampler,
+    packer,
+    tables,
+    validation,
+    train_step,
+    free,
   )
 
 
@@ -203,6 +217,7 @@ class _Run:
   counts: optim.Counts
   prepared: Mapping[str, data.Prepared]
   leaks: Mapping[str, data.Leaks]
+  contrasted: Mapping[str, negatives.Negatives | None]
   sampler: data.Sampler
   packer: data.Packer
   tables: evaluate.Tables
@@ -280,10 +295,11 @@ class _Run:
     mix = self.sampler.mix(experiment.steps)
     for name, report in self._reports.items():
       skipped, task = sum(report["skipped"].values()), experiment.tasks[name]
-      others = flops.negatives(task.loss, task.batch_size, self.prepared[name].negatives.shape[1])
+      contrasted = self.contrasted[name]
+      others = f"{contrasted.mean:,.1f}" if contrasted else "-"
       lines.append(
         f"{name:18} {report['examples']:9,} {report['texts']:9,} {report['mean_length']:11.1f} "
-        f"{report['truncated']:6,} {skipped:7,} {task.batch_size:6} {others:9,} {mix[name].epochs:7.2f}"
+        f"{report['truncated']:6,} {skipped:7,} {task.batch_size:6} {others:>9} {mix[name].epochs:7.2f}"
       )
     lines.append(data.leakage_table(self.leaks))
     if experiment.on_leak == "drop":

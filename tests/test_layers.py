@@ -14,7 +14,7 @@ ORDER = (
   {"parallel"},
   {"losses", "models", "optim", "balancing", "geometry", "evaluators", "data"},
   {"config"},
-  {"step", "checkpoint", "records", "remote", "cli", "flops", "fit"},
+  {"step", "checkpoint", "records", "remote", "cli", "flops", "fit", "negatives"},
   {"loop", "diagnose", "api", "shards"},
   {"embed"},
   {"contenders", "pages"},

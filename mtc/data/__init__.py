@@ -24,7 +24,7 @@ from mtc.data.origin import Changed
 from mtc.data.packing import Packer, best_fit
 from mtc.data.pipeline import make_input
 from mtc.data.prepared import Prepared
-from mtc.data.sampling import Mixing, Sampler
+from mtc.data.sampling import Draw, Mixing, Sampler
 from mtc.data.sources import BadRow, Beir, Builtin, Folder, InMemory, Jsonl, Parquet, Rows, Source, Text, Tfds
 from mtc.data.teacher import Teacher, Vectors
 from mtc.data.texts import read_texts
@@ -36,6 +36,7 @@ __all__ = [
   "Builtin",
   "Changed",
   "Crops",
+  "Draw",
   "Example",
   "Folder",
   "InMemory",

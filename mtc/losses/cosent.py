@@ -10,6 +10,7 @@ from mtc.losses.fields import require_positive
 from mtc.types import Array, Embeddings
 
 _ABSENT = -1e30  # finite: see InfoNCE
+_NO_SCORE = "CoSENT got examples without a score; use it with `Scored` examples"
 
 
 @dataclass
@@ -35,6 +36,13 @@ class CoSENT:
     """No teacher is needed."""
     return 0
 
+  def negatives(self, local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array:
+    """i32[examples]: the pairs whose score is another than the row's."""
+    if local.score is None or everyone.score is None:
+      raise ValueError(_NO_SCORE)
+    other = (local.score[:, None] != everyone.score[None, :]) & (everyone.weight[None, :] > 0)
+    return jnp.sum(other, axis=1)
+
   def init(self) -> dict[str, Array]:
     """Nothing is learnt."""
     return {}
@@ -42,7 +50,7 @@ class CoSENT:
   def __call__(self, scalars: dict[str, Array], local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array:
     """f32[examples]; see `Loss`. Raises ValueError for examples without a score."""
     if everyone.score is None:
-      raise ValueError("CoSENT got examples without a score; use it with `Scored` examples")
+      raise ValueError(_NO_SCORE)
     cosines = jnp.sum(full_precision(everyone.anchor) * full_precision(everyone.positive), axis=-1)
     # Sorted by score, the partners of a pair are a suffix: n log n instead of n^2.
     order = jnp.argsort(jnp.where(everyone.weight > 0, everyone.score, 0))

@@ -32,6 +32,9 @@ class EmbeddingDistillation:
     """As many dimensions as the embeddings have."""
     return dim
 
+  def negatives(self, local: Embeddings, everyone: Embeddings, offset: Array | int) -> None:
+    """None: a text is compared with its teacher's vector only."""
+
   def init(self) -> dict[str, Array]:
     """Nothing is learnt."""
     return {}
@@ -85,6 +88,12 @@ class SimilarityDistillation:
   def teacher_dim(self, dim: int) -> int:
     """Any number of dimensions will do."""
     return 1
+
+  def negatives(self, local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array:
+    """i32[examples]: the candidates of a row but its own positive; keys leave out none of them."""
+    kinds = [cols.documents(everyone), cols.hard_negatives(everyone)]
+    candidates = sum((jnp.sum(columns.real) for columns in kinds if columns is not None), jnp.zeros((), jnp.int32))
+    return jnp.broadcast_to(candidates - 1, local.weight.shape)
 
   def init(self) -> dict[str, Array]:
     """Nothing is learnt."""

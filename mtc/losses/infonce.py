@@ -1,6 +1,7 @@
 """InfoNCE: find one's own positive among the texts of all devices."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 import math
 
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 
 from mtc.losses import columns as cols
 from mtc.losses.fields import require_block, require_positive
-from mtc.types import Array, Embeddings
+from mtc.types import Array, Embeddings, PyTree
 
 DIRECTIONS = ("query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc")
 PARTITIONS = ("joint", "per_direction")
@@ -98,14 +99,29 @@ class InfoNCE:
 
   def __call__(self, scalars: dict[str, Array], local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array:
     """f32[examples]; see `Loss`. Raises ValueError for a guide and examples without a teacher's vectors."""
-    if self.guide and everyone.teacher is None:
-      raise ValueError("InfoNCE has a guide and got examples without a teacher's vectors; set `teacher` of the task")
     scale = self._scale(scalars)
-    parts = [self._direction(direction, scale, local, everyone, offset) for direction in self.directions]
+
+    def summary(rows: cols.Rows, columns: cols.Columns, positive: Array, negative: Array) -> tuple[Array, Array, Array]:
+      """Each `[rows]`: the log-sum-exp of the logits, the sum of the positives' logits, and their number."""
+      logits = scale * cols.cosines(rows, columns)
+      log_z = jax.nn.logsumexp(jnp.where(positive | negative, logits, _ABSENT), axis=1)
+      return log_z, jnp.sum(jnp.where(positive, logits, 0), axis=1), jnp.sum(positive, axis=1)
+
+    parts = [self._summarised(direction, summary, local, everyone, offset) for direction in self.directions]
     if self.partition == "joint":
       parts = [tuple(jnp.concatenate(leaves) for leaves in zip(*parts, strict=True))]
     losses = [jax.nn.logsumexp(log_z, axis=0) - total.sum(0) / count.sum(0) for log_z, total, count in parts]
     return sum(losses[1:], losses[0]) / len(losses)
+
+  def negatives(self, local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array:
+    """i32[examples], over all directions; what shares a key with the row, and what the guide leaves out, is none."""
+
+    def summary(rows: cols.Rows, columns: cols.Columns, positive: Array, negative: Array) -> Array:
+      return jnp.sum(negative & ~positive, axis=1)
+
+    gathered = replace(self, ring=False)
+    parts = [gathered._summarised(direction, summary, local, everyone, offset) for direction in self.directions]
+    return jnp.sum(jnp.concatenate(parts), axis=0)
 
   def _scale(self, scalars: dict[str, Array]) -> Array | float:
     if not self.learn_temperature:
@@ -114,14 +130,25 @@ class InfoNCE:
     # The gradient passes the clamp: one step too far must not freeze the temperature for the rest of the run.
     return jnp.exp(log_scale - jax.lax.stop_gradient(jnp.maximum(log_scale - _MAX_LOG_SCALE, 0)))
 
-  def _direction(
-    self, direction: str, scale: Array | float, local: Embeddings, everyone: Embeddings, offset: Array | int
-  ) -> tuple[Array, Array, Array]:
-    """Each `[parts, rows]`: the log-sum-exp of the logits, the sum of the positives' logits, and their number."""
+  def _summarised(
+    self, direction: str, summary: Callable[..., PyTree], local: Embeddings, everyone: Embeddings, offset: Array | int
+  ) -> PyTree:
+    """Applies `summary` to the rows and columns of a direction, a block at a time, and stacks its results.
+
+    Args:
+      direction: one of DIRECTIONS.
+      summary: of the rows, some columns, and which of them are positives and negatives: bool[rows, columns] each.
+      local, everyone, offset: see `Loss`.
+
+    Returns:
+      What `summary` returns, with a leading axis for the parts.
+    """
+    if self.guide and everyone.teacher is None:
+      raise ValueError("InfoNCE has a guide and got examples without a teacher's vectors; set `teacher` of the task")
     row_side, column_side = direction.split("_to_")
     rows = cols.local_rows(local.anchor if row_side == "query" else local.positive, local, offset)
 
-    def summarise(columns: cols.Columns, hard: bool) -> tuple[Array, Array, Array]:
+    def summarise(columns: cols.Columns, hard: bool) -> PyTree:
       mine, same = cols.own(rows, columns), cols.meet(rows, columns)
       real = jnp.broadcast_to(columns.real[None, :], mine.shape)
       if row_side == column_side:
@@ -132,10 +159,7 @@ class InfoNCE:
       negative = real & ~same
       if self.guide:
         negative &= ~self._alike(local, row_side, columns)
-      present = positive | negative
-      logits = scale * cols.cosines(rows, columns)
-      log_z = jax.nn.logsumexp(jnp.where(present, logits, _ABSENT), axis=1)
-      return log_z, jnp.sum(jnp.where(positive, logits, 0), axis=1), jnp.sum(positive, axis=1)
+      return summary(rows, columns, positive, negative)
 
     seen = cols.seen(self.ring, local, everyone, offset)
     sides = [(cols.queries(*seen) if column_side == "query" else cols.documents(*seen), False)]
@@ -146,8 +170,7 @@ class InfoNCE:
       cols.summarised(lambda c, hard=hard: summarise(c, hard), columns, self.block, self.ring)
       for columns, hard in sides
     ]
-    log_z, total, count = (jnp.concatenate(leaves) for leaves in zip(*parts, strict=True))
-    return log_z, total, count
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
   def _alike(self, local: Embeddings, row_side: str, columns: cols.Columns) -> Array:
     """bool[rows, columns]: to the teacher the column is too similar to the row to be its negative."""

@@ -48,6 +48,10 @@ class Matryoshka:
     """What the inner loss needs for the largest of dims."""
     return self.loss.teacher_dim(max(self.dims))
 
+  def negatives(self, local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array | None:
+    """Those of the inner loss."""
+    return self.loss.negatives(local, everyone, offset)
+
   def init(self) -> dict[str, Array]:
     """The scalars of the inner loss."""
     return self.loss.init()

@@ -37,3 +37,14 @@ class Loss(Protocol):
       changes no other row's; to leave it out of the mean is the caller's part.
     """
     ...
+
+  def negatives(self, local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array | None:
+    """Counts what each example is contrasted with, after masking; with 0 everywhere there is nothing to learn.
+
+    Args:
+      local, everyone, offset: as of `__call__`. The content of the vectors does not matter, only their shapes.
+
+    Returns:
+      i32[examples]; or None for a loss that scores an example by itself.
+    """
+    ...

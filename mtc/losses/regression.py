@@ -32,6 +32,9 @@ class CosineRegression:
     """No teacher is needed."""
     return 0
 
+  def negatives(self, local: Embeddings, everyone: Embeddings, offset: Array | int) -> None:
+    """None: a pair is compared with its score only."""
+
   def init(self) -> dict[str, Array]:
     """Nothing is learnt."""
     return {}

@@ -1,6 +1,7 @@
 """The sigmoid loss of SigLIP: each pair of texts is a yes-or-no question of its own."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 import math
 
 import jax
@@ -55,16 +56,34 @@ class Sigmoid:
     """f32[examples]; see `Loss`."""
     scale = jnp.exp(scalars["log_scale"]) if self.learn else 1 / self.temperature
     bias = scalars["bias"] if self.learn else self.bias
+
+    def summary(rows: cols.Rows, columns: cols.Columns, positive: Array, negative: Array) -> Array:
+      logits = scale * cols.cosines(rows, columns) + bias
+      terms = jax.nn.softplus(jnp.where(positive, -logits, logits))
+      return jnp.sum(jnp.where(positive | negative, terms, 0), axis=1)
+
+    return self._summarised(summary, local, everyone, offset)
+
+  def negatives(self, local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array:
+    """i32[examples]; what shares a key with the row is none."""
+
+    def summary(rows: cols.Rows, columns: cols.Columns, positive: Array, negative: Array) -> Array:
+      return jnp.sum(negative, axis=1)
+
+    return replace(self, ring=False)._summarised(summary, local, everyone, offset)
+
+  def _summarised(
+    self, summary: Callable[..., Array], local: Embeddings, everyone: Embeddings, offset: Array | int
+  ) -> Array:
+    """The sum over the columns of `summary(rows, columns, positive, negative)`; the masks are bool[rows, columns]."""
     rows = cols.local_rows(local.anchor, local, offset)
 
     def summarise(columns: cols.Columns, hard: bool) -> Array:
       mine, same = cols.own(rows, columns), cols.meet(rows, columns)
       real = jnp.broadcast_to(columns.real[None, :], mine.shape)
       partner = jnp.zeros_like(mine) if hard else mine
-      positive = partner | same
-      present = partner | (real if self.multi_positive else real & ~same)
-      logits = scale * cols.cosines(rows, columns) + bias
-      return jnp.sum(jnp.where(present, jax.nn.softplus(jnp.where(positive, -logits, logits)), 0), axis=1)
+      positive = partner | (real & same) if self.multi_positive else partner
+      return summary(rows, columns, positive, real & ~same & ~partner)
 
     seen = cols.seen(self.ring, local, everyone, offset)
     documents, negatives = cols.documents(*seen), cols.hard_negatives(*seen)

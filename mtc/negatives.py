@@ -1,0 +1,126 @@
+"""How many negatives the examples of a task have once masking is applied: counted before the first step."""
+
+from collections.abc import Iterator, Mapping
+import functools
+from typing import NamedTuple
+
+from absl import logging
+import jax
+import numpy as np
+
+from mtc import losses
+from mtc.config import Task
+from mtc.data import Draw, Prepared, Sampler
+from mtc.types import Embeddings
+
+_ROWS = 512  # of each batch that are counted, against all its columns
+_BATCHES = 8  # that are counted
+_MORE = 256  # batches that are searched where those have no negative
+
+
+class Negatives(NamedTuple):
+  """What the examples of a task are contrasted with, in the first batches of a run.
+
+  Attributes:
+    mean: negatives of an example.
+    without: the share of the examples that have none, 0..1.
+    batches: how many were looked at.
+  """
+
+  mean: float
+  without: float
+  batches: int
+
+
+def count(
+  tasks: Mapping[str, Task], prepared: Mapping[str, Prepared], sampler: Sampler, steps: int
+) -> dict[str, Negatives | None]:
+  """Counts the negatives of each task with the masks of its loss, and warns where most examples have none.
+
+  Args:
+    tasks: for their losses.
+    prepared: the examples of each task.
+    sampler: draws them.
+    steps: of the run.
+
+  Returns:
+    An entry for each task; None for a loss that contrasts nothing, and for a task that no step holds.
+
+  Raises:
+    ValueError: no example of a task has a negative, so its loss could teach nothing.
+  """
+  held = sampler.mix(steps)
+  found = {
+    name: _count(task.loss, prepared[name], sampler, name, held[name].steps) if held[name].steps else None
+    for name, task in tasks.items()
+  }
+  for name, one in found.items():
+    if one and one.without > 0.5:
+      logging.warning(
+        "%.0f %% of the examples of task %r have no negative (in its first %d batches): the other texts of the batch "
+        "share a label, an id or a text with them. They teach little; a larger batch_size or more varied rows help",
+        100 * one.without,
+        name,
+        one.batches,
+      )
+  return found
+
+
+def _count(loss: losses.Loss, prepared: Prepared, sampler: Sampler, name: str, batches: int) -> Negatives | None:
+  counted = np.empty(0, np.int64)
+  for looked, found in enumerate(_counts(loss, prepared, sampler, name, min(batches, _MORE)), 1):
+    if found is None:
+      return None
+    counted = np.concatenate([counted, found])
+    if looked >= min(batches, _BATCHES) and counted.any():
+      return Negatives(float(counted.mean()), float(np.mean(counted == 0)), looked)
+  raise ValueError(_message(loss, prepared, sampler, name, min(batches, _MORE)))
+
+
+def _counts(
+  loss: losses.Loss, prepared: Prepared, sampler: Sampler, name: str, batches: int
+) -> Iterator[np.ndarray | None]:
+  counted = jax.jit(functools.partial(loss.negatives, offset=0))
+  for cursor in range(batches):
+    examples = _examples(sampler.draw(name, cursor), prepared)
+    found = counted(jax.tree.map(lambda x: x[:_ROWS], examples), examples)
+    yield None if found is None else np.asarray(found)
+
+
+def _examples(draw: Draw, prepared: Prepared) -> Embeddings:
+  """The examples as a loss sees them, with vectors of one dimension: masks do not depend on them."""
+  batch, negatives = len(draw.anchor), draw.negatives
+  texts = np.stack([draw.anchor, draw.positive], 1).astype(np.int64)
+  if negatives is not None:
+    texts = np.concatenate([texts, negatives], 1)
+  vector = np.zeros((batch, 1), np.float32)
+  return Embeddings(
+    anchor=vector,
+    positive=vector,
+    negatives=None if negatives is None else np.zeros((*negatives.shape, 1), np.float32),
+    negative_mask=None if negatives is None else negatives >= 0,
+    keys=draw.keys,
+    negative_keys=draw.negative_keys,
+    score=draw.score,
+    weight=np.ones(batch, np.float32),
+    teacher=None if prepared.teacher is None else prepared.teacher(texts),
+  )
+
+
+def _message(loss: losses.Loss, prepared: Prepared, sampler: Sampler, name: str, batches: int) -> str:
+  size = len(sampler.draw(name, 0).anchor)
+  if size == 1:
+    cause = "batch_size=1 leaves nothing to compare an example with; use 2 or more, or give the rows hard negatives"
+  elif prepared.score is not None:
+    cause = "all scores of a batch are equal; use data with other scores, or a loss such as CosineRegression"
+  else:
+    cause = (
+      "all texts of a batch share a label, an id or a text with each other, and such texts are no negatives; give the "
+      "task rows of other labels, positives that differ, or hard negatives"
+    )
+    if getattr(loss, "guide", ""):
+      cause += f", or lower guide_margin ({loss.guide_margin}): the guide leaves out what its teacher finds similar"
+  return (
+    f"no example of task {name!r} has a negative in its first {batches} batches of {size}, so its loss could teach "
+    f"nothing: {cause}"
+  )
