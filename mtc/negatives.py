@@ -118,7 +118,7 @@ def _message(loss: losses.Loss, prepared: Prepared, sampler: Sampler, name: str,
       "all texts of a batch share a label, an id or a text with each other, and such texts are no negatives; give the "
       "task rows of other labels, positives that differ, or hard negatives"
     )
-    if getattr(loss, "guide", ""):
+    if isinstance(loss, losses.InfoNCE) and loss.guide:
       cause += f", or lower guide_margin ({loss.guide_margin}): the guide leaves out what its teacher finds similar"
   return (
     f"no example of task {name!r} has a negative in its first {batches} batches of {size}, so its loss could teach "
