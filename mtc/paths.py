@@ -67,5 +67,5 @@ def check_text(name: str, value: str) -> None:
     value.encode()
   except UnicodeEncodeError:
     raise ValueError(
-      f"{name}={ascii(value)} holds bytes that are not UTF-8; rename the file or directory, or correct the value"
+      f"{name} {ascii(value)} holds bytes that are not UTF-8; rename the file or directory, or correct the value"
     ) from None

@@ -43,8 +43,8 @@ def open_builder(name: str, data_dir: str) -> Any:
   public = type(builder).__module__.startswith("tensorflow_datasets.")
   if public and not network.reachable(_PUBLIC_DATA):
     raise FileNotFoundError(
-      f"TFDS dataset {name!r} is not prepared under {data_dir or builder.data_dir}, and there is no network to download it; "
-      "prepare it on a machine with a network and copy it, or set data_dir to where it is"
+      f"TFDS dataset {name!r} is not prepared under {data_dir or builder.data_dir}, and there is no network to "
+      "download it; prepare it on a machine with a network and copy it, or set data_dir to where it is"
     )
   if data_dir:
     Path(data_dir).mkdir(parents=True, exist_ok=True)
