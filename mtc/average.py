@@ -117,7 +117,10 @@ def _main(argv: Sequence[str]) -> None:
 if __name__ == "__main__":
   cli.set_up()
   flags.DEFINE_list(
-    "models", [], "Directories of the models, or mtc-mini. Prompts and lengths are taken from the first one."
+    "models",
+    [],
+    "Directories of the models, or mtc-mini; a name with a comma or a line break is put in double quotes. Prompts and"
+    " lengths are taken from the first one.",
   )
   flags.DEFINE_list("shares", [], "Weight of each model, in the same order; the sum is 1. By default all are equal.")
   flags.DEFINE_string("output", "", "Directory to write the averaged model to. It must not exist.")

@@ -117,9 +117,7 @@ def parse_flags(argv: list[str]) -> list[str]:
     app.usage(writeto_stdout=True)
     sys.exit(0)
   with mistakes():
-    for before, argument in zip(argv, argv[1:]):
-      name, equals, value = argument.partition("=")
-      paths.check_text(name if equals else before if before.startswith("-") else "argument", value or argument)
+    _check_arguments(argv)
     try:
       rest = flags.FLAGS(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, SyntaxError, ImportError) as error:
@@ -131,6 +129,19 @@ def parse_flags(argv: list[str]) -> list[str]:
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)  # Orbax tells every step of every save
   return rest
+
+
+def _check_arguments(argv: Sequence[str]) -> None:
+  """Raises ValueError for an argument that is not text, and for a config file whose name no flag can hold."""
+  for before, argument in zip(argv, argv[1:]):
+    name, equals, value = argument.partition("=")
+    if not equals:
+      name, value = before if before.startswith("-") and "=" not in before else "argument", argument
+    paths.check_text(name, value)
+    if name.lstrip("-") == "config" and ":" in value and Path(value).is_file():
+      raise ValueError(
+        f"{name} {value} has a ':', which comes before the argument of get_config(); rename the file or directory"
+      )
 
 
 def help_text() -> str:
