@@ -1,11 +1,11 @@
-"""The average of several models' weights: of one start and several runs, or of a model and what it started from.
+"""Averages the weights of several models: of runs from one start, or of a model and its start.
 
 python -m mtc.average --models runs/a/export,runs/b/export,runs/c/export --output runs/mean
 python -m mtc.average --models runs/a/export,mtc-mini --shares 0.3,0.7 --output runs/a_little
 
-The first can be better than each of runs that differ by their seed; the second keeps a share of what a run has changed,
-and more of what its start knew. All must come from one start, for weights that began as other random numbers have
-nothing to do with each other; and a run that added a projection (`model.dim`) has more weights than its start.
+The first can be better than each of several runs with other seeds. The second keeps a share of what a run has changed.
+All models must come from one start: weights that began as other random numbers cannot be averaged. A run that added a
+projection (`model.dim`) has more weights than its start.
 
 Reference: model soups, arXiv 2203.05482 section 2; between a start and its fine-tuned model WiSE-FT, arXiv 2109.01903
 section 3.
@@ -116,8 +116,13 @@ def _main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
   cli.set_up()
-  flags.DEFINE_list("models", [], "Model directories, or mtc-mini; prompts and lengths are those of the first.")
-  flags.DEFINE_list("shares", [], "Of each model, together 1; none = equal ones.")
-  flags.DEFINE_string("output", "", "The model directory to write.")
-  flags.DEFINE_enum("dtype", "float32", export.DTYPES, "Of its weights.")
+  flags.DEFINE_list(
+    "models",
+    [],
+    "Directories of the models, or mtc-mini; a name with a comma or a line break is put in double quotes. Prompts and"
+    " lengths are taken from the first one.",
+  )
+  flags.DEFINE_list("shares", [], "Weight of each model, in the same order; the sum is 1. By default all are equal.")
+  flags.DEFINE_string("output", "", "Directory to write the averaged model to. It must not exist.")
+  flags.DEFINE_enum("dtype", "float32", export.DTYPES, "Number type of the weights in the output.")
   app.run(_main, flags_parser=cli.parse_flags)

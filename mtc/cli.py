@@ -6,14 +6,16 @@ import errno
 import logging as python_logging
 import os
 from pathlib import Path
+import re
 import signal
 import sys
+import textwrap
 from typing import Any, TypeVar
 
-from absl import flags, logging
+from absl import app, flags, logging
 import jax
 
-from mtc import data, parallel
+from mtc import data, parallel, paths
 from mtc.config import Experiment, Run
 
 R = TypeVar("R", bound=Run)
@@ -22,6 +24,19 @@ _FAILED = 1
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # what a disk says that takes no more
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
 _LONGEST = 4000  # letters of a message
+_FORM: dict[str, Any] = {  # of what a flag does, in --help
+  "initial_indent": " " * 6,
+  "subsequent_indent": " " * 6,
+  "break_on_hyphens": False,
+}
+_KINDS = {  # absl's names for kinds of values, in --help
+  "string": "TEXT",
+  "int": "INTEGER",
+  "float": "NUMBER",
+  "config object": "FILE",
+  "multi string": "TEXT",
+  "comma separated list of strings": "A,B,...",
+}
 
 
 @contextlib.contextmanager
@@ -90,8 +105,19 @@ def check_parent(flag: str, path: str | Path) -> None:
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-  """Parses absl flags; what is wrong with them, or with the config that they name, ends with exit code 2."""
+  """Parses absl flags; what is wrong with them, or with the config that they name, ends with exit code 2.
+
+  A flag that asks for help ends with exit code 0; see `help_text`.
+  """
+  asked = set(argv[1 : argv.index("--") if "--" in argv else None])
+  if asked & {"--help", "--helpshort", "-help", "-helpshort", "-h", "-?"}:
+    print(help_text(), end="")
+    sys.exit(0)
+  if asked & {"--helpfull", "-helpfull"}:
+    app.usage(writeto_stdout=True)
+    sys.exit(0)
   with mistakes():
+    _check_arguments(argv)
     try:
       rest = flags.FLAGS(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, SyntaxError, ImportError) as error:
@@ -103,6 +129,49 @@ def parse_flags(argv: list[str]) -> list[str]:
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)  # Orbax tells every step of every save
   return rest
+
+
+def _check_arguments(argv: Sequence[str]) -> None:
+  """Raises ValueError for an argument that is not text, and for a config file whose name no flag can hold."""
+  for before, argument in zip(argv, argv[1:]):
+    name, equals, value = argument.partition("=")
+    if not equals:
+      name, value = before if before.startswith("-") and "=" not in before else "argument", argument
+    paths.check_text(name, value)
+    if name.lstrip("-") == "config" and ":" in value and Path(value).is_file():
+      raise ValueError(
+        f"{name} {value} has a ':', which comes before the argument of get_config(); rename the file or directory"
+      )
+
+
+def help_text() -> str:
+  """What the command does, and its own flags with their defaults; those of absl, jax and TensorFlow are left out."""
+  defined = flags.FLAGS.flags_by_module_dict()
+  own = [flag for module in defined if module == sys.argv[0] or module.startswith("mtc.") for flag in defined[module]]
+  parts = [str(sys.modules["__main__"].__doc__).strip(), "Flags:", *map(_described, own)]
+  if any(flag.name == "config" for flag in own):
+    parts.append(
+      "Each field of the config is a flag as well, for example --config.steps=100 or --config.data_dir=DIR.\n"
+      "The config file and the classes in mtc/config.py list the fields."
+    )
+  parts += [
+    "--helpfull also lists the flags of absl and other libraries.",
+    "Exit codes: 0 success, 1 failure, 2 wrong arguments, config or data, 130 after SIGINT, 143 after SIGTERM.",
+  ]
+  return "\n\n".join(parts) + "\n"
+
+
+def _described(flag: flags.Flag) -> str:
+  """The name of a flag, what its value is, its default and its help, without what absl adds to it."""
+  says = re.sub(r"^<[^>]*>: |;\s+repeat this option to specify a list of values$", "", flag.help)
+  if flag.boolean:
+    name = f"--[no]{flag.name}"
+  else:
+    kind = flag.flag_type()
+    choices = getattr(flag.parser, "enum_values", None)
+    name = f"--{flag.name}={'|'.join(choices) if choices else _KINDS.get(kind, kind)}"
+  default = "none" if flag.default in (None, "", []) else f"{flag.default}".lower() if flag.boolean else flag.default
+  return f"  {name} (default: {default})\n{textwrap.fill(says, 100, **_FORM)}"
 
 
 def experiment(config: Any, argv: Sequence[str]) -> Experiment:
@@ -130,11 +199,13 @@ def checked(config: Any, argv: Sequence[str], kind: type[R]) -> R:
 
 def define_run_flags() -> None:
   """The flags of a training run beside --config."""
-  flags.DEFINE_string("workdir", "", "The folder of this run: config, metrics, checkpoints, scores, export.")
-  flags.DEFINE_string("coordinator", "", "host:port of process 0, when several processes train together.")
-  flags.DEFINE_integer("process_id", 0, "Which of the processes this one is.")
-  flags.DEFINE_integer("process_count", 1, "How many processes there are.")
-  flags.DEFINE_bool("distributed", False, "Find the other processes by itself: TPU pods, Slurm, Open MPI.")
+  flags.DEFINE_string(
+    "workdir", "", "Directory of this run, local or gs://BUCKET/PATH: config, metrics, checkpoints, scores, export/."
+  )
+  flags.DEFINE_string("coordinator", "", "Address HOST:PORT of process 0, if the run has several processes.")
+  flags.DEFINE_integer("process_id", 0, "Number of this process, from 0 to process_count - 1.")
+  flags.DEFINE_integer("process_count", 1, "Number of processes of the run.")
+  flags.DEFINE_bool("distributed", False, "Find the other processes automatically: on TPU pods, Slurm and Open MPI.")
 
 
 def set_up() -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 import math
 from typing import Any
 
-from mtc import data, evaluators, losses
+from mtc import data, evaluators, losses, paths
 from mtc.balancing import Balancing, Fixed
 from mtc.models import ModelSpec
 from mtc.optim import OptimSpec
@@ -86,7 +86,7 @@ class Run:
 
   def validate(self) -> None:
     """Raises ValueError for the first field that cannot be right, with its value and what to use instead."""
-    _check_numbers("", self)
+    _check_values("", self)
     at_least(self, 1, "log_every", "checkpoint_every")
     at_least(self, 0, "stop_after", "seed", "nonfinite_limit", "grad_norm_limit", "profile_at")
     for name, known in {
@@ -235,8 +235,8 @@ def at_least(settings: Any, least: int, *names: str) -> None:
       raise ValueError(f"{name}={getattr(settings, name)} is {wrong}; use {least} or more")
 
 
-def _check_numbers(name: str, value: Any) -> None:
-  """Raises ValueError for a number that is NaN or infinite, or past the 32 bits of a step; wherever it stands."""
+def _check_values(name: str, value: Any) -> None:
+  """Raises ValueError for a number that is NaN, infinite or past the 32 bits of a step, and for text without UTF-8."""
   if isinstance(value, data.InMemory):
     return  # rows, which are checked when they are read
   if is_dataclass(value):
@@ -245,11 +245,13 @@ def _check_numbers(name: str, value: Any) -> None:
     value = dict(enumerate(value))
   if isinstance(value, dict):
     for key, part in value.items():
-      _check_numbers(f"{name}.{key}" if name else str(key), part)
+      _check_values(f"{name}.{key}" if name else str(key), part)
   elif isinstance(value, int) and abs(value) > 2**31 - 1:
     raise ValueError(f"{name} is a number of {value.bit_length()} bits; use one up to {2**31 - 1:,}")
   elif isinstance(value, float) and not math.isfinite(value):
     raise ValueError(f"{name}={value} is not a finite number; use one that is")
+  elif isinstance(value, str):
+    paths.check_text(name, value)
 
 
 def to_dict(value: Any) -> Any:

@@ -358,14 +358,20 @@ def _main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
   cli.set_up()
-  flags.DEFINE_string("model", "", "An mtc export, a sentence-transformers or a Hugging Face directory, or mtc-mini.")
-  flags.DEFINE_string("input", "", "Texts: .jsonl or .jsonl.gz, .parquet, or .txt with a text a line.")
-  flags.DEFINE_string("field", "text", "The field of the texts in JSONL and Parquet.")
-  flags.DEFINE_string("output", "", "The .npy to write, a row for each text, in the order of the input.")
-  flags.DEFINE_string("role", "document", "Whose prompt precedes the texts: query or document.")
-  flags.DEFINE_integer("dim", 0, "Keep the first so many dimensions; 0 = all.", lower_bound=0)
-  flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Of the vectors.")
-  flags.DEFINE_string("shard", "", "I/N: embed the I-th (from 0) of N parts into OUTPUT.I-of-N.npy.")
-  flags.DEFINE_integer("merge", 0, "Join the files of so many shards to OUTPUT, and embed nothing.", lower_bound=0)
-  flags.DEFINE_enum("compute", "float32", ["float32", "bfloat16"], "What the encoder computes in.")
+  flags.DEFINE_string(
+    "model", "", "Directory of the model (an export of mtc, sentence-transformers or Hugging Face), or mtc-mini."
+  )
+  flags.DEFINE_string("input", "", "File of the texts: .jsonl, .jsonl.gz, .parquet, or .txt with one text per line.")
+  flags.DEFINE_string("field", "text", "Field that holds the text in JSONL and Parquet.")
+  flags.DEFINE_string("output", "", "File .npy to write. Row i is the vector of text i of the input.")
+  flags.DEFINE_string("role", "document", "Role whose prompt is put before each text: query or document.")
+  flags.DEFINE_integer("dim", 0, "Number of leading dimensions to keep; 0 keeps all.", lower_bound=0)
+  flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Number type of the vectors in the output.")
+  flags.DEFINE_string(
+    "shard", "", "Part of the input to embed, as I/N with I from 0 to N - 1; it is written to OUTPUT.I-of-N.npy."
+  )
+  flags.DEFINE_integer(
+    "merge", 0, "Number of shards whose files are joined to the output, without embedding; 0 embeds.", lower_bound=0
+  )
+  flags.DEFINE_enum("compute", "float32", ["float32", "bfloat16"], "Number type in which the encoder computes.")
   app.run(_main, flags_parser=cli.parse_flags)

@@ -404,22 +404,30 @@ def _written(found: SideBySide) -> dict:
 
 if __name__ == "__main__":
   cli.set_up()
-  config_flags.DEFINE_config_file("config", None, "The experiment whose evaluations are asked for.")
-  flags.DEFINE_string("model", "", "What to score, as at the end of --compare; a model's directory for example.")
-  flags.DEFINE_string("embeddings", "", "What to score instead of a model: a .npy of vectors.")
+  config_flags.DEFINE_config_file(
+    "config", None, "Python file whose get_config() returns the mtc.config.Experiment with the evaluations."
+  )
+  flags.DEFINE_string(
+    "model", "", "System to score, usually the directory of a model; with --compare it is added as the last system."
+  )
+  flags.DEFINE_string("embeddings", "", "File .npy of vectors to score instead of a model.")
   flags.DEFINE_multi_string(
     "compare",
     [],
-    "What to score side by side, the first compared with the others: [NAME=] and DIR | FILE.npy | tfidf"
-    " | bm25 | st=DIR | api=URL#MODEL[,dimensions=N]; arguments that are no flags go on with it.",
+    "Systems to score side by side, as arguments separated by spaces; the others are compared with the first. Each is"
+    " [NAME=] and one of DIR, FILE.npy, tfidf, bm25, st=DIR (sentence-transformers) or api=URL#MODEL[,dimensions=N].",
   )
   flags.DEFINE_string(
-    "texts", "", 'The texts of each .npy, a JSON line each: {"text", "role"}; else FILE.jsonl beside.'
+    "texts", "", 'File .jsonl with {"text", "role"} for each row of a .npy; by default it is next to the .npy.'
   )
-  flags.DEFINE_string("list_texts", "", "Only write the texts that would be embedded to this JSONL file.")
-  flags.DEFINE_string("output", "", "A JSON file for scores, differences and costs.")
-  flags.DEFINE_string("report", "", "A page, FILE.html, with nearest neighbours and maps of the model, or of the last.")
-  flags.DEFINE_string("api_key_variable", "OPENAI_API_KEY", "The environment variable with the key of api=.")
-  flags.DEFINE_float("api_requests_per_second", 5.0, "That api= may send at most.", lower_bound=1e-3)
-  flags.DEFINE_string("api_cache", "", "An SQLite file that keeps the vectors of api=; else in the user's cache.")
+  flags.DEFINE_string("list_texts", "", "File .jsonl to write the texts of the evaluations to; nothing is scored then.")
+  flags.DEFINE_string("output", "", "File .json to write scores, differences and costs to.")
+  flags.DEFINE_string("report", "", "File .html to write nearest neighbours and maps of the last system to.")
+  flags.DEFINE_string("api_key_variable", "OPENAI_API_KEY", "Environment variable that holds the key for api=.")
+  flags.DEFINE_float(
+    "api_requests_per_second", 5.0, "Highest number of requests per second that api= sends.", lower_bound=1e-3
+  )
+  flags.DEFINE_string(
+    "api_cache", "", "SQLite file that keeps the vectors of api=; by default it is in the user's cache directory."
+  )
   app.run(_main, flags_parser=cli.parse_flags)

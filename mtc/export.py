@@ -1,8 +1,10 @@
-"""A trained model as directories that `mtc.load` and sentence-transformers read; but for tables of words, also
-Hugging Face and PEFT.
+"""Writes a model as a directory that `mtc.load`, sentence-transformers and mostly Hugging Face and PEFT read, or as
+NumPy arrays.
 
-python -m mtc.export --model DIR --output DIR --dtype float16: a smaller copy of a model directory.
-python -m mtc.export --model DIR --numpy weights.npz: its weights as flat NumPy arrays, for anything else.
+A smaller copy of a model directory:
+  python -m mtc.export --model runs/a/export --output small --dtype float16
+Its weights as flat NumPy arrays:
+  python -m mtc.export --model runs/a/export --numpy weights.npz
 """
 
 from collections.abc import Sequence
@@ -114,8 +116,10 @@ def _main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
   cli.set_up()
-  flags.DEFINE_string("model", "", "An mtc export, a sentence-transformers or a Hugging Face directory, or mtc-mini.")
-  flags.DEFINE_string("output", "", "The model directory to write.")
-  flags.DEFINE_enum("dtype", "float32", DTYPES, "Of its weights.")
-  flags.DEFINE_string("numpy", "", "The .npz to write instead.")
+  flags.DEFINE_string(
+    "model", "", "Directory of the model (an export of mtc, sentence-transformers or Hugging Face), or mtc-mini."
+  )
+  flags.DEFINE_string("output", "", "Directory to write the model to. It must not exist.")
+  flags.DEFINE_enum("dtype", "float32", DTYPES, "Number type of the weights in the output.")
+  flags.DEFINE_string("numpy", "", "File .npz to write the weights to, instead of a model directory.")
   app.run(_main, flags_parser=cli.parse_flags)

@@ -75,7 +75,7 @@ def run(
   Raises:
     FloatingPointError: a step was not finite, as the settings say; names the file that says what it held.
     ValueError: the training data changed, or `measure` cannot; what was trained before is saved.
-    OSError: the disk is full, or refuses.
+    OSError: the disk is full, or refuses, or a checkpoint cannot be read back.
   """
   if parallel.is_main_process():
     mend_scores(remote.checkpoints(workdir))
@@ -165,6 +165,7 @@ def _steps(
       if taken % settings.checkpoint_every == 0 or taken == end:
         watch.check()
         _check_mapped(origins)
+        checkpoints.wait()  # here, where no host copy of the state is needed yet: what is read back is as large
         host = parallel.to_host(state)
         check_finite(host, taken)
         try:
@@ -181,6 +182,7 @@ def _steps(
     if saved < taken:  # a signal came between two checkpoints
       watch.check()
       _check_mapped(origins)
+      checkpoints.wait()
       host = parallel.to_host(state)
       check_finite(host, taken)
       checkpoints.save(host, taken)

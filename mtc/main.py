@@ -1,7 +1,8 @@
-"""python -m mtc.main --config configs/multitask.py --workdir runs/a: trains, evaluates, checkpoints and exports.
+"""Trains an embedding model on the tasks of a config, evaluates it and exports it.
 
-Run it again to go on after an interruption. Any field of the config can be set: --config.tasks.interest.weight=2.
-Exit codes: 0 done, 1 failed, 2 wrong arguments, config or data, 130 and 143 after SIGINT and SIGTERM.
+python -m mtc.main --config configs/multitask.py --workdir runs/a
+
+The same command continues after an interruption.
 """
 
 from collections.abc import Sequence
@@ -28,6 +29,6 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
   cli.set_up()
-  config_flags.DEFINE_config_file("config", None, "A file with get_config() -> mtc.config.Experiment.")
+  config_flags.DEFINE_config_file("config", None, "Python file whose get_config() returns the mtc.config.Experiment.")
   cli.define_run_flags()
   app.run(main, flags_parser=cli.parse_flags)

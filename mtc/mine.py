@@ -1,4 +1,4 @@
-"""Hard negatives: what a model takes for an answer and is none; python -m mtc.mine writes them beside the pairs.
+"""Mines hard negatives: documents near a query that are no answers to it, written next to the pairs.
 
 python -m mtc.mine --model runs/a/export --config configs/multitask.py --task search_tweets --output hard.jsonl
 python -m mtc.mine --model DIR --input pairs.jsonl [--corpus more.txt] --output hard.jsonl --relative_margin 0.05
@@ -362,24 +362,32 @@ def _main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
   cli.set_up()
-  config_flags.DEFINE_config_file("config", None, "The experiment that has --task.")
-  flags.DEFINE_string("task", "", "The name of a task of pairs.")
-  flags.DEFINE_string("input", "", "Pairs, instead of --config: .jsonl, .jsonl.gz, .parquet, or a folder of data.")
-  flags.DEFINE_string("anchor", "anchor", "The field of the query in --input.")
-  flags.DEFINE_string("positive", "positive", "The field of its answer in --input.")
-  flags.DEFINE_string("split", "train", "Which split of the pairs.")
-  flags.DEFINE_string("corpus", "", "More documents to choose from: .jsonl, .jsonl.gz, .parquet or .txt.")
-  flags.DEFINE_string("field", "text", "The field of the texts in --corpus.")
-  flags.DEFINE_string("model", "", "An mtc export, a sentence-transformers or a Hugging Face directory, or mtc-mini.")
-  flags.DEFINE_integer("dim", 0, "Compare the first so many dimensions; 0 = all.", lower_bound=0)
-  flags.DEFINE_string("output", "", "The .jsonl to write.")
-  flags.DEFINE_integer("num_negatives", 3, "Negatives of each query, at most.")
-  flags.DEFINE_integer("range_min", 0, "Skip so many of the nearest documents.")
-  flags.DEFINE_integer("range_max", 0, "Look at so many of the nearest; 0 = range_min + 10 * num_negatives.")
-  flags.DEFINE_float("absolute_margin", None, "A negative's cosine is at least so much below the positive's.")
-  flags.DEFINE_float("relative_margin", None, "... at least this share of the positive's below it; 0.05 is usual.")
-  flags.DEFINE_float("max_score", None, "A negative's cosine is at most this.")
-  flags.DEFINE_float("min_score", None, "A negative's cosine is at least this.")
-  flags.DEFINE_enum("sampling", "top", ["top", "random"], "The nearest that are left, or any of them.")
-  flags.DEFINE_integer("seed", 0, "Of --sampling=random.")
+  config_flags.DEFINE_config_file(
+    "config", None, "Python file whose get_config() returns the mtc.config.Experiment with the task."
+  )
+  flags.DEFINE_string("task", "", "Name of the task of the config to mine negatives for; its examples must be pairs.")
+  flags.DEFINE_string("input", "", "Pairs to use instead of a task: .jsonl, .jsonl.gz, .parquet or a data folder.")
+  flags.DEFINE_string("anchor", "anchor", "Field of the query in the rows of --input.")
+  flags.DEFINE_string("positive", "positive", "Field of the answer in the rows of --input.")
+  flags.DEFINE_string("split", "train", "Split of the pairs to read.")
+  flags.DEFINE_string("corpus", "", "File of further documents to choose from: .jsonl, .jsonl.gz, .parquet or .txt.")
+  flags.DEFINE_string("field", "text", "Field that holds the text in --corpus.")
+  flags.DEFINE_string(
+    "model", "", "Directory of the model (an export of mtc, sentence-transformers or Hugging Face), or mtc-mini."
+  )
+  flags.DEFINE_integer("dim", 0, "Number of leading dimensions to compare; 0 compares all.", lower_bound=0)
+  flags.DEFINE_string("output", "", "File .jsonl to write the pairs with their negatives to.")
+  flags.DEFINE_integer("num_negatives", 3, "Highest number of negatives per query.")
+  flags.DEFINE_integer("range_min", 0, "Number of nearest documents to skip.")
+  flags.DEFINE_integer("range_max", 0, "Number of nearest documents to consider; 0 is range_min + 10 * num_negatives.")
+  flags.DEFINE_float(
+    "absolute_margin", None, "Least difference between the cosine of the positive and that of a negative."
+  )
+  flags.DEFINE_float(
+    "relative_margin", None, "Least difference between both cosines as a share of that of the positive; 0.05 is usual."
+  )
+  flags.DEFINE_float("max_score", None, "Highest cosine that a negative may have.")
+  flags.DEFINE_float("min_score", None, "Lowest cosine that a negative may have.")
+  flags.DEFINE_enum("sampling", "top", ["top", "random"], "Take the nearest of the documents left, or random ones.")
+  flags.DEFINE_integer("seed", 0, "Seed of --sampling=random.")
   app.run(_main, flags_parser=cli.parse_flags)

@@ -1,9 +1,11 @@
-"""python -m mtc.pretrain --config configs/pretrain.py --workdir runs/pretrain: masked language modelling.
+"""Pretrains an encoder by masked language modelling, from random weights or from a pretrained model.
 
-From a seed, or on from a pretrained model (--config.model.pretrained=DIR): adaptation to the texts of one's own domain.
-Run it again to go on after an interruption. Its export/ is what `model.pretrained` of a contrastive run takes, and what
-AutoModelForMaskedLM loads; that of steps=0, which has no head, AutoModel loads, or sentence-transformers where it is a
-table of words. Exit codes as of mtc.main.
+python -m mtc.pretrain --config configs/pretrain.py --workdir runs/pretrain
+python -m mtc.pretrain --config configs/pretrain.py --workdir runs/adapted --config.model.pretrained=DIR
+
+The second adapts a pretrained model to the texts of a domain. The same command continues after an interruption.
+`model.pretrained` of a contrastive run takes the export/ of this one, and AutoModelForMaskedLM loads it. With steps=0
+it has no head; AutoModel loads it, or sentence-transformers if it is a static embedding.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -320,6 +322,6 @@ def _main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
   cli.set_up()
-  config_flags.DEFINE_config_file("config", None, "A file with get_config() -> mtc.config.Pretraining.")
+  config_flags.DEFINE_config_file("config", None, "Python file whose get_config() returns the mtc.config.Pretraining.")
   cli.define_run_flags()
   app.run(_main, flags_parser=cli.parse_flags)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import contextlib
 import os
 from pathlib import Path
+import re
 import shutil
 import tempfile
 import threading
@@ -16,9 +17,10 @@ import threading
 from absl import logging
 from etils import epath
 
-from mtc import lock, parallel
+from mtc import lock, parallel, paths
 
 CHECKPOINTS = "checkpoints"
+_PATTERN = re.compile(r"[*?\[\]{}\\]")
 _SECONDS = 30  # between two looks at what has changed
 
 _buckets: dict[Path, epath.Path] = {}  # folder here -> folder in a bucket
@@ -36,11 +38,14 @@ def workdir(name: str) -> Iterator[Path]:
     OSError: the folder cannot be made or written.
   """
   if "://" not in name:
+    paths.check(Path(name))
     with _alone(Path(name)) if parallel.is_main_process() else contextlib.nullcontext():
       yield Path(name)
     return
   if not name.startswith("gs://"):
     raise ValueError(f"--workdir {name}: only gs:// is known here; mount other storage, or use a folder")
+  if found := _PATTERN.search(name):
+    raise ValueError(f"--workdir {name}: {found[0]!r} is part of a pattern to the libraries for buckets; leave it out")
   mirror = _Mirror(Path(tempfile.mkdtemp(prefix="mtc-workdir-")), bucket_folder(name))
   try:
     mirror.pull()
@@ -74,13 +79,13 @@ def bucket_folder(name: str) -> epath.Path:
   return epath.Path(name)
 
 
-def checkpoints(folder: Path) -> epath.Path:
+def checkpoints(folder: Path) -> Path | epath.Path:
   """Where the checkpoints of a workdir are: below it, or below what it stands for."""
   folder = folder.absolute()
   for here, there in _buckets.items():
     if folder.is_relative_to(here):
       return there / folder.relative_to(here).as_posix() / CHECKPOINTS
-  return epath.Path(folder) / CHECKPOINTS
+  return folder / CHECKPOINTS  # not of epath, for which /gs/ is a bucket
 
 
 def shown(path: Path) -> str:

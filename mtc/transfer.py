@@ -1,9 +1,10 @@
-"""Does multi-task training transfer? python -m mtc.transfer --config configs/multitask.py --workdir runs/transfer
+"""Compares multi-task with single-task training: does multi-task training transfer?
 
-Trains all tasks together, each alone, and with --leave_one_out all but one, all from one untrained model; evaluates
-each of them on every test; and writes transfer.json, and for people transfer.md and transfer.html, a page with plots
-that needs nothing beside it. Run it again to go on after an interruption. Each run is a workdir of mtc.main under
-WORKDIR/runs. Exit codes as of mtc.main.
+python -m mtc.transfer --config configs/multitask.py --workdir runs/transfer
+
+It trains one model on all tasks, one on each task, and with --leave_one_out one on all tasks but each, all from the
+same untrained model. It evaluates each of them on every test and writes transfer.json, transfer.md and transfer.html,
+a page with plots. The same command continues after an interruption.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -484,10 +485,10 @@ def _rates(given: Sequence[str]) -> tuple[float, ...]:
 
 if __name__ == "__main__":
   cli.set_up()
-  config_flags.DEFINE_config_file("config", None, "A file with get_config() -> mtc.config.Experiment: all together.")
-  flags.DEFINE_string("workdir", "", "The folder of the report, with a workdir of each run under runs/.")
-  flags.DEFINE_integer("seeds", 1, "How many seeds, from config.seed on.")
-  flags.DEFINE_string("budget", "both", "Of a task alone: examples (equal examples), steps (equal compute) or both.")
-  flags.DEFINE_bool("leave_one_out", False, "Also train all tasks but one.")
-  flags.DEFINE_list("learning_rates", [], "To choose from on validation, a,b,c; none = that of the config.")
+  config_flags.DEFINE_config_file("config", None, "Python file whose get_config() returns the mtc.config.Experiment.")
+  flags.DEFINE_string("workdir", "", "Directory of the report; each run has its workdir in its runs/.")
+  flags.DEFINE_integer("seeds", 1, "Number of seeds to train with, from the seed of the config on.")
+  flags.DEFINE_string("budget", "both", "Budget of a single-task run: examples, steps (equal compute) or both.")
+  flags.DEFINE_bool("leave_one_out", False, "Also train on all tasks but one, for each task.")
+  flags.DEFINE_list("learning_rates", [], "Rates to choose from on validation, as a,b,c; by default the config's.")
   app.run(_main, flags_parser=cli.parse_flags)

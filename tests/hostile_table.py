@@ -883,6 +883,9 @@ _COMMAND = [  # arguments of python -m mtc.main
   ("an override of the whole", ["--config.model=5"], ""),
   ("a word that is no flag", ["steps=5"], "'steps=5' is not a flag"),
   ("an unknown flag", ["--stepz=5"], "stepz"),
+  ("a directory that is not UTF-8", ["--config.data_dir=caf\udce9"], r"--config.data_dir 'caf\udce9' holds bytes that"),
+  ("its flag before it", ["--config.data_dir", "a\udcff/b"], r"--config.data_dir 'a\udcff/b' holds bytes that are not"),
+  ("a word that is not UTF-8", ["caf\udce9"], r"argument 'caf\udce9' holds bytes that are not UTF-8; rename"),
 ]
 COMMANDS = [
   Bad(f"command: {name}", lambda folder: None, overridden(*words_), words) for name, words_, words in _COMMAND
@@ -896,10 +899,21 @@ _CONFIG_FILE = [
   ("it returns a dict", put("c.py", "def get_config():\n  return {}\n"), "get_config() of --config returned"),
   ("it returns None", put("c.py", "def get_config():\n  return None\n"), ""),
   ("it raises", put("c.py", "def get_config():\n  return 1 / 0\n"), ""),
+  (
+    "it names a folder that is not UTF-8",
+    put(
+      "c.py",
+      "from mtc import config, data\ndef get_config():\n"
+      "  return config.Experiment(tasks={'a': config.Task(data.Folder('caf\\udce9'))})\n",
+    ),
+    r"tasks.a.source.name 'caf\udce9' holds bytes that are not UTF-8",
+  ),
+  ("a colon in its directory", put("a:b/c.py", ""), "a:b/c.py has a ':', which comes before the argument"),
   ("it imports nothing there is", put("c.py", "import nothing_there_is\n"), "nothing_there_is"),
 ]
 CONFIG_FILES = [
-  Bad(f"config file: {name}", make, overridden(config="c.py"), words) for name, make, words in _CONFIG_FILE
+  Bad(f"config file: {name}", make, overridden(config="a:b/c.py" if "colon" in name else "c.py"), words)
+  for name, make, words in _CONFIG_FILE
 ]
 
 TABLE = [

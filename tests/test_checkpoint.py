@@ -5,8 +5,10 @@ import random
 import shutil
 
 import numpy as np
+from orbax.checkpoint import CheckpointManager
 import pytest
 
+from mtc import paths, remote
 from mtc.checkpoint import Checkpoints, check_finite, mend_scores
 
 
@@ -44,6 +46,131 @@ def test_the_latest_two_and_the_best_are_kept(checkpoints, tmp_path):
 def test_a_score_that_is_not_finite_is_no_best(checkpoints):
   _save(checkpoints, 1, 2, best={1: 0.5, 2: float("nan")})
   assert checkpoints.best_step() == 1
+
+
+# Each is a name of a directory, or of some.
+NAMES = [
+  "[v1]",
+  "run[1:2]",
+  "a?",
+  "a**b/{x,y}",
+  "gs:/x",
+  "back\\slash",
+  "new\nline/-a",
+  "caf\udce9",
+  "größe #%20 $HOME",
+]
+MORE = [
+  "a*",
+  "**",
+  "a#b",
+  "a%20b",
+  "$HOME",
+  "~",
+  "x@4",
+  "a:b",
+  "'a' \"b\"",
+  "a.",
+  "a,b",
+  "a;b|c",
+  "()",
+  "!x",
+  "^",
+  "a+b",
+]
+NAMES += [pytest.param(name, marks=pytest.mark.slow) for name in MORE]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_a_directory_may_have_any_name(tmp_path, name, caplog):
+  directory, beside = tmp_path / name / "checkpoints", tmp_path / "ab" / "checkpoints"
+  if name == "a?":  # a name that the other one matches, as a pattern
+    _close_after_saving(beside, 7)
+  _close_after_saving(directory, 1, 2, 3, best={1: 0.9, 2: 0.1, 3: 0.2})
+  score = directory / "step_2" / "metrics" / "metrics"
+  score.write_text("{")
+  mend_scores(directory)
+  assert f"the validation score in {score} is damaged" in caplog.text or "\udce9" in name
+  opened = Checkpoints(directory)
+  restored, step = opened.restore(state(0))
+  assert step == 3 and restored["params"]["w"][0, 0] == 3 and opened.best_step() == 1
+  _save(opened, 4)
+  opened.close()
+  assert sorted(path.name for path in directory.iterdir()) == ["step_1", "step_3", "step_4"]
+
+
+def _close_after_saving(directory: Path, *steps: int, best: dict[int, float] | None = None):
+  opened = Checkpoints(directory)
+  _save(opened, *steps, best=best)
+  opened.close()
+
+
+def test_a_message_has_the_name_that_the_user_gave(tmp_path, monkeypatch):
+  directory = tmp_path / "[v1]"
+  _close_after_saving(directory, 1)
+  for path in (directory / "step_1" / "state").rglob("*"):
+    if path.is_file():
+      path.write_bytes(b"")
+  opened = Checkpoints(directory)
+  with pytest.raises(ValueError, match=r"every checkpoint in .*/\[v1\] is damaged"):
+    opened.restore(state(0))
+  with monkeypatch.context() as patch:
+    patch.setattr(CheckpointManager, "save", lambda self, *_, **__: (self.directory / "no" / "file").read_text())
+    with pytest.raises(OSError, match=r"cannot be written to .*/\[v1\] \(.*/\[v1\]/no/file'\)"):
+      opened.save(state(2), 2)
+  opened.close()
+
+
+def test_a_name_that_needs_a_descriptor_is_refused_where_there_are_none(tmp_path, monkeypatch):
+  monkeypatch.setattr(paths, "_DESCRIPTORS", tmp_path / "none")
+  with pytest.raises(ValueError, match=r"/\[v1\] has characters .* use a path of letters, digits"):
+    Checkpoints(tmp_path / "[v1]")
+  with pytest.raises(ValueError, match=r"\[v1\] has characters"), remote.workdir(str(tmp_path / "[v1]")):
+    pass
+  assert not (tmp_path / "[v1]" / "config.json").exists()
+  _close_after_saving(tmp_path / "v 1", 1)
+
+
+def test_a_checkpoint_whose_files_were_not_merged_is_not_saved(tmp_path, monkeypatch):
+  """What Orbax did in a directory with brackets: it found no files to merge, and reported a success."""
+  monkeypatch.setattr(paths, "is_plain", lambda path: True)
+  opened = Checkpoints(tmp_path / "[v1]")
+  opened.save(state(1), 1)
+  with pytest.raises(OSError, match=r"step 1 was written to .*/\[v1\] and cannot be read back, so it is not saved \("):
+    opened.wait()
+  opened.wait()  # it is reported once
+  opened.close()
+
+
+VANISHING = ("", "state", "state/manifest.ocdbt", "state/d", "sha256", "sha256/metadata")
+
+
+@pytest.mark.parametrize("name", VANISHING)
+@pytest.mark.parametrize("then", ["wait", "save"])
+def test_a_checkpoint_that_cannot_be_read_back_is_an_error(checkpoints, tmp_path, monkeypatch, name, then):
+  _save(checkpoints, 1)
+  finished = CheckpointManager.wait_until_finished
+
+  def finish_and_lose(self):
+    finished(self)
+    lost = tmp_path / "checkpoints" / "step_2" / name
+    shutil.rmtree(lost) if lost.is_dir() else lost.unlink(missing_ok=True)
+
+  checkpoints.save(state(2), 2)
+  with monkeypatch.context() as patch:
+    patch.setattr(CheckpointManager, "wait_until_finished", finish_and_lose)
+    with pytest.raises(OSError, match="checkpoint of step 2 .* cannot be read back, so it is not saved"):
+      checkpoints.wait() if then == "wait" else checkpoints.save(state(3), 3)
+  assert Checkpoints(tmp_path / "checkpoints").restore(state(0))[1] == 1
+
+
+def test_a_checkpoint_with_other_bytes_than_were_saved_is_an_error(checkpoints, tmp_path, monkeypatch):
+  checkpoints.save(state(1), 1)
+  checkpoints._manager.wait_until_finished()
+  largest = max(_arrays(tmp_path / "checkpoints" / "step_1" / "state"), key=lambda p: p.stat().st_size)
+  largest.write_bytes(_flipped(largest.read_bytes(), largest.stat().st_size // 2, 0))
+  with pytest.raises(OSError, match="step 1 .* cannot be read back"):
+    checkpoints.wait()
 
 
 def _arrays(directory: Path) -> list[Path]:

@@ -152,8 +152,9 @@ def test_every_layout_is_the_same_run(config, one, data_dir, tmp_path, count, de
 
 
 def test_a_run_begun_by_two_processes_goes_on_in_one(config, one, data_dir, tmp_path):
-  run(config, tmp_path / "run", 2, 2, "--config.stop_after=3")
-  assert_same_run(one, run(config, tmp_path / "run", 1, 4), data_dir)
+  workdir = tmp_path / "[v1]" / "run"  # each process has a name of its own for it
+  run(config, workdir, 2, 2, "--config.stop_after=3")
+  assert_same_run(one, run(config, workdir, 1, 4), data_dir)
 
 
 LONG = ["--config.steps=100000", "--config.log_every=5", "--config.checkpoint_every=5"]

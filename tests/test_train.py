@@ -12,6 +12,7 @@ import signal
 from etils import epath
 import jax
 import numpy as np
+from orbax.checkpoint import CheckpointManager
 import pytest
 from safetensors.numpy import load_file
 
@@ -145,6 +146,40 @@ def test_a_stopped_run_goes_on_to_the_same_bits(experiment, whole, tmp_path, cap
   assert validated == [4, 6], "as a run that nobody stopped"
 
 
+@pytest.mark.parametrize("name", ["[v1]*?/a", "a**b\n: {x} #%20 $HOME 'é' \"b\"\\/~"])
+def test_a_run_in_directories_of_any_name_goes_on_to_the_same_bits(experiment, data_dir, whole, tmp_path, name, capsys):
+  workdir = tmp_path / name / "run"
+  experiment.data_dir = str(shutil.copytree(data_dir, tmp_path / name / "data"))
+  experiment.cache_dir, experiment.stop_after = str(tmp_path / name / "cache"), 3
+  assert run(experiment, workdir) == 0
+  experiment.stop_after = 0
+  assert run(experiment, workdir) == 0
+  assert "going on from step 3" in capsys.readouterr().out
+  assert_equal_bits(whole, workdir)
+
+
+@pytest.mark.parametrize("how", ["stop_after", "signal"])
+def test_a_checkpoint_that_cannot_be_read_back_is_not_reported_as_saved(experiment, tmp_path, monkeypatch, capsys, how):
+  finished = CheckpointManager.wait_until_finished
+
+  def finish_and_lose(self):
+    finished(self)
+    shutil.rmtree(tmp_path / "run/checkpoints/step_3/state", ignore_errors=True)
+
+  monkeypatch.setattr(CheckpointManager, "wait_until_finished", finish_and_lose)
+  if how == "stop_after":
+    experiment.stop_after = 3
+  else:
+    send_at(monkeypatch, 3, signal.SIGTERM)
+  with pytest.raises(OSError, match="checkpoint of step 3 .* cannot be read back, so it is not saved"):
+    run(experiment, tmp_path / "run")
+  printed = capsys.readouterr().out
+  assert "stopped at" not in printed and "saved" not in printed
+  monkeypatch.undo()
+  assert run(experiment, tmp_path / "run") == 0
+  assert "going on from step 2" in capsys.readouterr().out
+
+
 def test_what_was_trained_before_a_validation_that_fails_is_saved(experiment, whole, tmp_path, monkeypatch, capsys):
   def fail(*_):
     raise ValueError("evaluation 'interest' cannot be scored")
@@ -219,18 +254,23 @@ def test_lines_after_the_last_checkpoint_of_a_killed_run_are_cut(experiment, who
   assert_equal_bits(whole, tmp_path / "run")
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_ends_with_its_code(experiment, whole, tmp_path, monkeypatch, number, code):
+def send_at(monkeypatch, step: int, number: int) -> None:
+  """Sends this process a signal once so many steps are taken."""
   sent = []
   update = loop.tqdm.tqdm.update
 
   def update_and_signal(self, *args):
-    if self.n == 2 and not sent and self.unit == "step":
+    if self.n == step - 1 and not sent and self.unit == "step":
       sent.append(number)
       os.kill(os.getpid(), number)
     return update(self, *args)
 
   monkeypatch.setattr(loop.tqdm.tqdm, "update", update_and_signal)
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_ends_with_its_code(experiment, whole, tmp_path, monkeypatch, number, code):
+  send_at(monkeypatch, 3, number)
   handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
   assert run(experiment, tmp_path / "run") == code
   assert handlers == [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)], "the handlers were not put back"

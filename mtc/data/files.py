@@ -46,10 +46,10 @@ def split_files(path: str, files: dict[str, str], split: str, suffixes: tuple[st
   if files:
     if split not in files:
       raise ValueError(f"no split {split!r} in files={files!r} of {path}; add it there")
-    pattern = str(root / files[split])
-    found = [Path(pattern)] if Path(pattern).is_file() else [Path(name) for name in sorted(glob.glob(pattern))]
+    pattern = root / files[split]
+    found = [pattern] if pattern.is_file() else _matching(root, Path(files[split]))
     if not found:
-      raise FileNotFoundError(f"{pattern} does not exist; {listing(Path(pattern).parent)}; correct files[{split!r}]")
+      raise FileNotFoundError(f"{pattern} does not exist; {listing(pattern.parent)}; correct files[{split!r}]")
     return found
   whole = [root / f"{split}{suffix}" for suffix in suffixes if (root / f"{split}{suffix}").is_file()]
   shards = [
@@ -65,6 +65,14 @@ def split_files(path: str, files: dict[str, str], split: str, suffixes: tuple[st
       f"{root / split}{suffixes[0]} does not exist; {listing(root)}; make the file, or name it with files="
     )
   return whole or shards
+
+
+def _matching(root: Path, pattern: Path) -> list[Path]:
+  """The files below a directory that match a pattern; directories that exist are names there, and no patterns."""
+  parts = list(pattern.parts)
+  while len(parts) > 1 and (root / parts[0]).is_dir():
+    root = root / parts.pop(0)
+  return [root / name for name in sorted(glob.glob(str(Path(*parts)), root_dir=root))]
 
 
 def hash_files(files: list[Path]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mtc import paths
 from mtc.data import network
 
 _PUBLIC_DATA = "https://storage.googleapis.com/tfds-data"
@@ -25,12 +26,11 @@ def open_builder(name: str, data_dir: str) -> Any:
   tfds = _tfds()
   if (Path(name) / "dataset_info.json").is_file():
     try:
-      return _checked(tfds.builder_from_directory(name))
+      return _checked(paths.open_plain(tfds.builder_from_directory, Path(name)))
     except Exception as error:  # of any kind: it believes what the files say
       raise ValueError(f"{name} holds no whole TFDS dataset, beside its dataset_info.json ({error})") from error
-  where = {"data_dir": data_dir} if data_dir else {}
   try:
-    builder = tfds.builder(name, **where)
+    builder = _named(name, data_dir)
   except (tfds.core.DatasetNotFoundError, ModuleNotFoundError) as error:
     close = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False), 3)
     hint = f" (close: {', '.join(close)})" if close else ""
@@ -43,10 +43,12 @@ def open_builder(name: str, data_dir: str) -> Any:
   public = type(builder).__module__.startswith("tensorflow_datasets.")
   if public and not network.reachable(_PUBLIC_DATA):
     raise FileNotFoundError(
-      f"TFDS dataset {name!r} is not prepared under {builder.data_dir}, and there is no network to download it; "
-      "prepare it on a machine with a network and copy it, or set data_dir to where it is"
+      f"TFDS dataset {name!r} is not prepared under {data_dir or builder.data_dir}, and there is no network to "
+      "download it; prepare it on a machine with a network and copy it, or set data_dir to where it is"
     )
-  builder = tfds.builder(name, file_format="array_record", **where)
+  if data_dir:
+    Path(data_dir).mkdir(parents=True, exist_ok=True)
+  builder = _named(name, data_dir, file_format="array_record")
   builder.download_and_prepare()
   return _checked(builder)
 
@@ -69,7 +71,7 @@ def splits(builder: Any) -> list[str]:
 
 def files(builder: Any, split: str) -> list[Path]:
   """The files that hold a split, which may be written as TFDS does: `train[:10%]`."""
-  return sorted({Path(file) for file in _split_info(builder, split).filepaths})
+  return sorted({Path(os.path.realpath(file)) for file in _split_info(builder, split).filepaths})  # for messages
 
 
 def read(builder: Any, split: str) -> Iterator[dict[str, Any]]:
@@ -87,6 +89,13 @@ def read(builder: Any, split: str) -> Iterator[dict[str, Any]]:
     dataset = builder.as_dataset(split=split, shuffle_files=False, read_config=read_config)
     for row in dataset.prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
       yield _plain(row)
+
+
+def _named(name: str, data_dir: str, **options: Any) -> Any:
+  make = functools.partial(_tfds().builder, name, **options)
+  if not data_dir or not Path(data_dir).is_dir():
+    return make(data_dir=data_dir or None)
+  return paths.open_plain(lambda plain: make(data_dir=plain), Path(data_dir))
 
 
 def _tfds() -> Any:

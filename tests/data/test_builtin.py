@@ -279,6 +279,16 @@ def test_two_processes_prepare_one_directory(tmp_path: Path):
   assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [f"builtin-sts-{builtin.fingerprint()}"]
 
 
+@pytest.mark.parametrize("name", ["[v1]", "a*?/**"])
+def test_a_cache_may_have_any_name(tmp_path: Path, name: str):
+  directory = tmp_path / name
+  directory.mkdir(parents=True)
+  expected = sorted(str(sorted(row.items())) for row in tasks.rows("sts", "validation"))
+  for _ in range(2):  # the second one finds what the first has made
+    assert sorted(str(sorted(row.items())) for row in builtin.rows("sts", "validation", str(directory))) == expected
+  assert [path.name for path in directory.iterdir() if path.is_dir()] == [f"builtin-sts-{builtin.fingerprint()}"]
+
+
 def test_a_read_only_package_prepares_into_the_cache_of_the_user(tmp_path: Path):
   package = tmp_path / "package"
   shutil.copytree(ROOT / "mtc", package / "mtc", ignore=shutil.ignore_patterns("__pycache__"))

@@ -3,6 +3,7 @@
 import gzip
 import json
 from pathlib import Path
+import shutil
 
 import numpy as np
 import pytest
@@ -304,6 +305,28 @@ def test_what_is_missing_is_named_with_what_is_there(tmp_path):
     rows_of(sources.Jsonl(str(tmp_path), files={"train": "nothing.jsonl"}), "train")
 
 
+@pytest.mark.parametrize("name", ["[v1]", "a*", "?", "**", "[!a]", "{x,y}", "new\nline", "caf\udce9"])
+def test_only_the_name_in_files_is_a_pattern(tmp_path, name):
+  folder, beside = tmp_path / name, tmp_path / "v"
+  for directory, word in (folder, "right"), (folder / "[x]", "inner"), (beside, "wrong"):
+    directory.mkdir(parents=True)
+    for part in (0, 1):
+      (directory / f"part-{part}.jsonl").write_text(json.dumps({"text": word}) + "\n")
+  named = {"train": "part-*.jsonl", "one": "part-[1].jsonl", "inner": "[x]/part-?.jsonl", "all": "*/part-0.jsonl"}
+  source = sources.Jsonl(str(folder), files=named | {"absolute": f"{folder}/part-*.jsonl"})
+  texts = {split: [row["text"] for row in rows_of(source, split)] for split in source.splits()}
+  assert texts == {
+    "train": ["right", "right"],
+    "one": ["right"],
+    "inner": ["inner", "inner"],
+    "all": ["inner"],
+    "absolute": ["right", "right"],
+  }
+  assert source.files_of("train") == [folder / "part-0.jsonl", folder / "part-1.jsonl"]
+  with pytest.raises(FileNotFoundError, match=r"none-\*\.jsonl does not exist; there is .*; correct files\['train'\]"):
+    sources.Jsonl(str(folder), files={"train": "none-*.jsonl"}).files_of("train")
+
+
 @pytest.fixture(scope="module")
 def local_tfds(tmp_path_factory):
   import tensorflow_datasets as tfds
@@ -353,6 +376,18 @@ def test_tfds_by_name_by_directory_and_by_part(local_tfds):
   assert by_name.fingerprint("train") == by_directory.fingerprint("train")
   with pytest.raises(ValueError, match=r"has no split 'dev'; it has .*train.*train\[:10%\]"):
     rows_of(by_name, "dev")
+
+
+@pytest.mark.parametrize("name", ["[v1]", "a[0:5]", "a**b", "x@4 ?"])
+def test_tfds_in_a_directory_of_any_name(local_tfds, tmp_path, name):
+  root = Path(local_tfds.data_dir).parents[1]
+  copy = shutil.copytree(root, tmp_path / name / "all")
+  rows = rows_of(sources.Tfds("tiny_posts", data_dir=str(root)), "train")
+  by_name = sources.Tfds("tiny_posts", data_dir=str(copy))
+  by_directory = sources.Tfds(str(copy / Path(local_tfds.data_dir).relative_to(root)))
+  for source in (by_name, by_directory):
+    assert rows_of(source, "train") == rows and rows_of(source, "train[5:7]") == rows[5:7]
+    assert all(file.is_relative_to(copy) and file.is_file() for file in source.files_of("train"))
 
 
 def test_tfds_without_the_network_fails_at_once(tmp_path, monkeypatch):

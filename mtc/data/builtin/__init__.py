@@ -12,6 +12,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+from mtc import paths
 from mtc.data import cache
 from mtc.data.builtin import tasks
 
@@ -35,13 +36,13 @@ def builder(config: str, data_dir: str = "") -> Any:
   from mtc.data.builtin import posts
 
   def find(path: Path) -> Any:
-    made = posts.builder(config, str(path)) if path.is_dir() else None
+    made = paths.open_plain(functools.partial(posts.builder, config), path) if path.is_dir() else None
     return made if made and made.is_prepared() else None
 
   def make(path: Path) -> None:
     # TFDS speaks of a download, of which there is none.
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-      posts.builder(config, str(path)).download_and_prepare()
+      paths.open_plain(functools.partial(posts.builder, config), path).download_and_prepare()
 
   root = Path(data_dir) if data_dir else cache.user_cache()
   return cache.find_or_make(root / f"builtin-{config}-{fingerprint()}", find, make)
@@ -54,7 +55,8 @@ def rows(config: str, split: str, data_dir: str = "") -> Iterator[dict[str, Any]
   """
   if split not in tasks.SPLITS.get(config, (split,)):
     raise ValueError(f"the built-in {config} has no split {split!r}; it has {', '.join(tasks.SPLITS[config])}")
-  for row in builder(config, data_dir).as_data_source(split):
+  made = builder(config, data_dir)  # kept while its files are read
+  for row in made.as_data_source(split):
     yield {name: _plain(value) for name, value in row.items()}
 
 
