@@ -246,12 +246,14 @@ def save(tokenizer: Tokenizer, directory: str | Path, *, max_length: int, cut: b
   splitter = json.loads(tokenizer.to_str())["pre_tokenizer"] or {}
   if "add_prefix_space" in splitter:  # else transformers 4.45 to 4.57 take it for false
     config["add_prefix_space"] = splitter["add_prefix_space"]
-  special = special_ids(tokenizer)
+  # A name makes a special token of any piece of the vocabulary, so that texts that spell it get other ids.
   others = [index for index, token in tokenizer.get_added_tokens_decoder().items() if token.special]
-  if "pad" not in special and others:
+  special = special_ids(tokenizer)
+  named = {role: index for role, index in special.items() if index in others}
+  if "pad" not in named and ("pad" in special or others):
     # Many decoders have no token for padding. Another does as well, for the attention mask hides it.
-    special["pad"] = min(others)
-  for role, index in special.items():
+    named["pad"] = min(others, default=special.get("pad", 0))
+  for role, index in named.items():
     config[f"{role}_token"] = tokenizer.id_to_token(index)
   (directory / "tokenizer_config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 

@@ -14,6 +14,7 @@ from mtc.models.untrusted import check_links, read_any_json, read_json
 # Ours on the left, theirs on the right.
 _POOLINGS = {"mean": "mean", "cls": "cls", "max": "max", "last": "lasttoken"}
 _ACTIVATIONS = {"identity": "torch.nn.modules.linear.Identity", "tanh": "torch.nn.modules.activation.Tanh"}
+_ALWAYS = ("query", "document")  # roles that every model has
 _SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 # Which flag of the older layout says which pooling. Every version reads these flags, so they are what is written.
 _FLAGS = {
@@ -36,7 +37,8 @@ class SentenceTransformer:
     pooling: mean, cls, max or last.
     projection: {"kernel": f32[width, dim], "bias": f32[dim]}; {} = none.
     activation: what follows the projection: identity or tanh.
-    prompts: role ("query", "document", ...) -> the text that precedes each input, which may be "".
+    prompts: role ("query", "document", ...) -> the text that precedes each input; "query" and "document" are there
+      where they have one.
     max_length: in tokens; 0 = as the tokenizer or the positions say.
     defaults: what `SentenceTransformer` takes where a call names nothing else, see `save_sentence_transformer`.
   """
@@ -220,7 +222,7 @@ def _read_prompts(path: pathlib.Path) -> dict[str, str]:
   default = prompts.get(settings.get("default_prompt_name"), "")
   document = next((prompts[name] for name in ("document", "passage", "corpus") if name in prompts), default)
   prompts |= {"query": prompts.get("query", default), "document": document}
-  return prompts
+  return {role: prompt for role, prompt in prompts.items() if prompt or role not in _ALWAYS}
 
 
 def _read_defaults(path: pathlib.Path, prompts: Mapping[str, str]) -> dict[str, Any]:
@@ -228,10 +230,9 @@ def _read_defaults(path: pathlib.Path, prompts: Mapping[str, str]) -> dict[str, 
   settings = read_json(path) if path.is_file() else {}
   found: dict[str, Any] = {}
   if name := settings.get("default_prompt_name"):
-    if name not in prompts:
+    if name not in (known := dict.fromkeys([*_ALWAYS, *prompts])):
       raise ValueError(
-        f"{path} has default_prompt_name={name!r}, which is none of its prompts ({', '.join(prompts)}); name one of "
-        "them, or null"
+        f"{path} has default_prompt_name={name!r}, which is no prompt of it; name one of {', '.join(known)}, or null"
       )
     found["default_prompt_name"] = name
   if (similarity := settings.get("similarity_fn_name")) in _SIMILARITIES:

@@ -100,7 +100,12 @@ APPLIED = {
     [2, 6, 1, 10, 11, 3],
   ),
   "bert, accents": ("wordpiece", {"strip_accents": False}, {}, [2, 5, 8, 10, 11, 3]),
-  "bert, no accents": ("wordpiece", {"strip_accents": True}, {"normalizer": {"strip_accents": False}}, [2, 5, 7, 10, 11, 3]),
+  "bert, no accents": (
+    "wordpiece",
+    {"strip_accents": True},
+    {"normalizer": {"strip_accents": False}},
+    [2, 5, 7, 10, 11, 3],
+  ),
   "bert, chinese words": ("wordpiece", {"tokenize_chinese_chars": False}, {}, [2, 5, 7, 10, 12, 3]),
   "bert, the class's default": ("wordpiece", {}, CASED, [2, 5, 7, 10, 11, 3]),
   "bert, the model's class": (
@@ -190,34 +195,136 @@ def test_a_setting_is_applied_and_stays_in_what_is_written(tmp_path, name):
 
 # kind of model, settings, changes of tokenizer.json, the setting of the message, what tokenizer.json does instead
 REFUSED = {
-  "lower case of a generic class": ("wordpiece", {"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": False}, {}, "do_lower_case=false", "makes texts lower case"),
+  "lower case of a generic class": (
+    "wordpiece",
+    {"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": False},
+    {},
+    "do_lower_case=false",
+    "makes texts lower case",
+  ),
   "lower case of a unigram": ("unigram", {"do_lower_case": True}, {}, "do_lower_case=true", "makes no text lower case"),
   "lower case of a BPE": ("roberta", {"do_lower_case": True}, {}, "do_lower_case=true", "makes no text lower case"),
-  "no lower case of another normalizer": ("wordpiece", {"do_lower_case": False}, {"normalizer": {"type": "Lowercase"}}, "do_lower_case=false", "makes texts lower case"),
+  "no lower case of another normalizer": (
+    "wordpiece",
+    {"do_lower_case": False},
+    {"normalizer": {"type": "Lowercase"}},
+    "do_lower_case=false",
+    "makes texts lower case",
+  ),
   "accents of a unigram": ("unigram", {"strip_accents": True}, {}, "strip_accents=true", "keeps accents"),
-  "Chinese of a BPE": ("llama", {"tokenize_chinese_chars": True}, {}, "tokenize_chinese_chars=true", "does not set Chinese"),
+  "Chinese of a BPE": (
+    "llama",
+    {"tokenize_chinese_chars": True},
+    {},
+    "tokenize_chinese_chars=true",
+    "does not set Chinese",
+  ),
   "a space of a unigram": ("unigram", {"add_prefix_space": False}, {}, "add_prefix_space=false", "puts a space before"),
-  "no space of a unigram": ("unigram", {"add_prefix_space": True}, NEVER, "add_prefix_space=true", "puts no space before"),
-  "an end of fixed ends": ("roberta", {"add_eos_token": True, "eos_token": "<pad>"}, {}, "add_eos_token=true", "puts </s> at the end"),
-  "no end of another class": ("llama", {"tokenizer_class": "Qwen2Tokenizer", "add_eos_token": False}, ENDED, "add_eos_token=false", "puts </s> at the end"),
-  "an end without a name": ("llama", {"add_eos_token": True, "eos_token": None}, {}, "add_eos_token=true", "no eos_token is named"),
-  "an end without an id": ("llama", {"add_eos_token": True, "eos_token": "<end>"}, {}, "add_eos_token=true", "has no token '<end>'"),
-  "another beginning": ("wordpiece", {"cls_token": "[MASK]"}, {}, 'cls_token="\\[MASK\\]"', "puts '\\[CLS\\]' at the beginning"),
+  "no space of a unigram": (
+    "unigram",
+    {"add_prefix_space": True},
+    NEVER,
+    "add_prefix_space=true",
+    "puts no space before",
+  ),
+  "an end of fixed ends": (
+    "roberta",
+    {"add_eos_token": True, "eos_token": "<pad>"},
+    {},
+    "add_eos_token=true",
+    "puts </s> at the end",
+  ),
+  "no end of another class": (
+    "llama",
+    {"tokenizer_class": "Qwen2Tokenizer", "add_eos_token": False},
+    ENDED,
+    "add_eos_token=false",
+    "puts </s> at the end",
+  ),
+  "an end without a name": (
+    "llama",
+    {"add_eos_token": True, "eos_token": None},
+    {},
+    "add_eos_token=true",
+    "no eos_token is named",
+  ),
+  "an end without an id": (
+    "llama",
+    {"add_eos_token": True, "eos_token": "<end>"},
+    {},
+    "add_eos_token=true",
+    "has no token '<end>'",
+  ),
+  "another beginning": (
+    "wordpiece",
+    {"cls_token": "[MASK]"},
+    {},
+    'cls_token="\\[MASK\\]"',
+    "puts '\\[CLS\\]' at the beginning",
+  ),
   "another end": ("unigram", {"sep_token": "<unk>"}, {}, 'sep_token="<unk>"', "puts '</s>' at the end"),
-  "another unknown": ("unigram", {"unk_token": "<pad>"}, {}, 'unk_token="<pad>"', "has '<unk>' for what it does not know"),
-  "special tokens as text": ("unigram", {"split_special_tokens": True}, {}, "split_special_tokens=true", "is not supported beside"),
-  "no words first": ("wordpiece", {"do_basic_tokenize": False}, {}, "do_basic_tokenize=false", "is not supported beside"),
+  "another unknown": (
+    "unigram",
+    {"unk_token": "<pad>"},
+    {},
+    'unk_token="<pad>"',
+    "has '<unk>' for what it does not know",
+  ),
+  "special tokens as text": (
+    "unigram",
+    {"split_special_tokens": True},
+    {},
+    "split_special_tokens=true",
+    "is not supported beside",
+  ),
+  "no words first": (
+    "wordpiece",
+    {"do_basic_tokenize": False},
+    {},
+    "do_basic_tokenize=false",
+    "is not supported beside",
+  ),
   "words kept": ("wordpiece", {"never_split": ["Café"]}, {}, 'never_split=\\["Caf', "is not supported beside"),
-  "sampling": ("unigram", {"sp_model_kwargs": {"enable_sampling": True}}, {}, "sp_model_kwargs=", "is not supported beside"),
+  "sampling": (
+    "unigram",
+    {"sp_model_kwargs": {"enable_sampling": True}},
+    {},
+    "sp_model_kwargs=",
+    "is not supported beside",
+  ),
   "another pattern": ("roberta", {"fix_mistral_regex": True}, {}, "fix_mistral_regex=true", "is not supported beside"),
   "a text for a flag": ("wordpiece", {"do_lower_case": "no"}, {}, 'do_lower_case="no"', "expected true or false"),
   "a third side": ("llama", {"truncation_side": "both"}, {}, "truncation_side='both'", "expected 'left' or 'right'"),
-  "another id": ("unigram", {"added_tokens_decoder": {"5": MASK}}, {}, "gives the token '<mask>' the id 5", "and .* the id 7"),
-  "a number for a token": ("unigram", {"added_tokens_decoder": {"5": {"content": 7}}}, {}, "has the token", "expected its content"),
-  "a list of tokens": ("unigram", {"added_tokens_decoder": [MASK]}, {}, "has added_tokens_decoder of type list", "expected an object"),
-  "a number for a class": ("unigram", {"tokenizer_class": 5}, {}, "has tokenizer_class=5", "expected the name of a class"),
+  "another id": (
+    "unigram",
+    {"added_tokens_decoder": {"5": MASK}},
+    {},
+    "gives the token '<mask>' the id 5",
+    "and .* the id 7",
+  ),
+  "a number for a token": (
+    "unigram",
+    {"added_tokens_decoder": {"5": {"content": 7}}},
+    {},
+    "has the token",
+    "expected its content",
+  ),
+  "a list of tokens": (
+    "unigram",
+    {"added_tokens_decoder": [MASK]},
+    {},
+    "has added_tokens_decoder of type list",
+    "expected an object",
+  ),
+  "a number for a class": (
+    "unigram",
+    {"tokenizer_class": 5},
+    {},
+    "has tokenizer_class=5",
+    "expected the name of a class",
+  ),
   "a number for a name": ("unigram", {"cls_token": 5}, {}, "has cls_token=5", "expected a text"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -242,12 +349,36 @@ TOKENS = {
   "flags": ("unigram", {"added_tokens_decoder": {"7": MASK}}, "the <mask>", [0, 4, 8, 7, 2], [0, 4, 7, 2]),
   "a name": ("unigram", {"mask_token": "<mask>"}, "the<mask>", [0, 4, 7, 2], [0, 4, 7, 2]),
   "a new name": ("roberta", {"mask_token": "<x>"}, "a<x>b", [0, 4, 5, 2], [0, 4, 9, 5, 2]),
-  "more special tokens": ("roberta", {"tokenizer_class": "PreTrainedTokenizerFast", "additional_special_tokens": ["<x>", "<y>"]}, "a<y>b", [0, 4, 5, 2], [0, 4, 10, 5, 2]),
-  "named ones": ("roberta", {"tokenizer_class": "PreTrainedTokenizerFast", "extra_special_tokens": {"image_token": "<x>"}}, "a<x>b", [0, 4, 5, 2], [0, 4, 9, 5, 2]),
+  "more special tokens": (
+    "roberta",
+    {"tokenizer_class": "PreTrainedTokenizerFast", "additional_special_tokens": ["<x>", "<y>"]},
+    "a<y>b",
+    [0, 4, 5, 2],
+    [0, 4, 10, 5, 2],
+  ),
+  "named ones": (
+    "roberta",
+    {"tokenizer_class": "PreTrainedTokenizerFast", "extra_special_tokens": {"image_token": "<x>"}},
+    "a<x>b",
+    [0, 4, 5, 2],
+    [0, 4, 9, 5, 2],
+  ),
   "the older file": ("roberta", {"added_tokens.json": {"<x>": 9}}, "a<x>b", [0, 4, 5, 2], [0, 4, 9, 5, 2]),
-  "the older file of names": ("roberta", {"special_tokens_map.json": {"mask_token": {"content": "<x>", "lstrip": True, **SPECIAL}}}, "a <x>b", [0, 4, 6, 5, 2], [0, 4, 9, 5, 2]),
-  "a word": ("wordpiece", {"added_tokens_decoder": {"13": {"content": "sea food", "normalized": True}}}, "the SEA food", [2, 5, 1, 1, 3], [2, 5, 13, 3]),
-}  # fmt: skip
+  "the older file of names": (
+    "roberta",
+    {"special_tokens_map.json": {"mask_token": {"content": "<x>", "lstrip": True, **SPECIAL}}},
+    "a <x>b",
+    [0, 4, 6, 5, 2],
+    [0, 4, 9, 5, 2],
+  ),
+  "a word": (
+    "wordpiece",
+    {"added_tokens_decoder": {"13": {"content": "sea food", "normalized": True}}},
+    "the SEA food",
+    [2, 5, 1, 1, 3],
+    [2, 5, 13, 3],
+  ),
+}
 
 
 @pytest.mark.parametrize("name", TOKENS)
@@ -297,7 +428,33 @@ def test_a_text_is_cut_at_its_beginning(tmp_path, kind, said):
   assert tk.encode(plain, [text], 4) == ([right], 1) and tk.fingerprint(plain) != tk.fingerprint(found)
 
 
+def test_what_is_written_makes_no_token_of_a_piece(tmp_path):
+  from transformers import AutoTokenizer
+
+  tk.save(unigram(), tmp_path, max_length=16)
+  ids = [0, 4, 8, 7, 2]
+  assert unigram().encode("the <mask>").ids == ids == tk.load(str(tmp_path)).encode("the <mask>").ids
+  assert AutoTokenizer.from_pretrained(str(tmp_path))("the <mask>")["input_ids"] == ids
+
+
 def test_the_tokenizer_of_a_static_embedding_has_no_settings(tmp_path):
   path = directory(tmp_path, "wordpiece", {"do_lower_case": False, "truncation_side": "left"}, {})
   found = tk.load_alone(path)
   assert found.encode("The").ids == [2, 5, 3] and not tk.from_left(found)
+
+
+@pytest.mark.parametrize(
+  ("normalizer", "written"),
+  [
+    (None, [{"type": "Lowercase"}]),
+    ({"type": "NFC"}, [{"type": "Lowercase"}, {"type": "NFC"}]),
+    ({"type": "Sequence", "normalizers": [{"type": "NFC"}]}, [{"type": "Lowercase"}, {"type": "NFC"}]),
+    ({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]}, None),
+    ({"type": "Lowercase"}, None),
+  ],
+)
+def test_lower_case_of_sentence_transformers_is_the_work_of_the_tokenizer(tmp_path, normalizer, written):
+  settings = {"sentence_bert_config.json": {"do_lower_case": True}}
+  path = directory(tmp_path, "unigram", settings, {"normalizer": normalizer})
+  found = json.loads(tk.load(path).to_str())["normalizer"]
+  assert found == ({"type": "Sequence", "normalizers": written} if written else normalizer)
