@@ -114,12 +114,17 @@ class _Settings:
     """The text of a special token, `eos_token` for example."""
     value = self.names.get(name, self.config.get(name))
     value = value.get("content") if isinstance(value, dict) else value
-    if value is not None and not isinstance(value, str):
+    if value is not None and not _is_text(value):
       raise ValueError(f"{self.source(name)} has {name}={value!r}; expected a text")
     return value or None
 
   def source(self, name: str) -> Path:
     return self.map if name in self.names else self.path
+
+
+def _is_text(value: Any) -> bool:
+  """JSON can hold half a surrogate pair, which no tokenizer takes."""
+  return isinstance(value, str) and value == value.encode("utf-8", "replace").decode()
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -413,7 +418,7 @@ def _token(entry: Any, path: Path, special: set[str]) -> AddedToken:
   """The token of an entry; those of the names in `special` are special."""
   flags = {name: entry[name] for name in _FLAGS if name in entry} if isinstance(entry, dict) else {}
   content = entry.get("content") if isinstance(entry, dict) else None
-  if not isinstance(content, str) or not all(isinstance(flag, bool) for flag in flags.values()):
+  if not _is_text(content) or not all(isinstance(flag, bool) for flag in flags.values()):
     raise ValueError(f"{path} has the token {entry!r}; expected its content, a text, and flags that are true or false")
   if content in special:
     flags["special"] = True

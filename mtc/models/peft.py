@@ -1,5 +1,6 @@
 """LoRA in and out as the directory that the library PEFT reads and writes."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -208,8 +209,9 @@ def _differs(directory: pathlib.Path, theirs: str, config: Config, backbone: PyT
 def _find(name: str, beside: pathlib.Path) -> pathlib.Path | None:
   """The directory of a model: as it is named, relative to the adapter, or downloaded from the hub before."""
   for place in (directory_of(name), beside / name, *_downloaded(name)):
-    if place.is_dir():
-      return place
+    with contextlib.suppress(OSError, ValueError):  # a name that no file can have
+      if place.is_dir():
+        return place
   return None
 
 
