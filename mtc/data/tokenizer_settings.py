@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from absl import logging
 from tokenizers import AddedToken, Tokenizer
 
 _CONFIG, _MAP = "tokenizer_config.json", "special_tokens_map.json"
@@ -169,7 +170,17 @@ def _with_rules(tokenizer: Tokenizer, stated: _Settings) -> Tokenizer:
   # A class puts its defaults into a normalizer that is of its own kind, and into no other.
   alone = (draft.parts["normalizer"] or {}).get("type") in (None, "BertNormalizer")
   defaults = _DEFAULTS.get(stated.kind, {}) if alone else {}
+  left_over = _left_over(draft)
+  if left_over:
+    logging.warning(
+      "%s has %s, which are settings of BERT's tokenizer; %s is of another kind and is used as it is",
+      stated.path,
+      ", ".join(left_over),
+      stated.file,
+    )
   for name, rule in _RULES.items():
+    if name in left_over:
+      continue
     value = stated.config.get(name, defaults.get(name, _ABSENT))
     if name.endswith("_token") and not name.startswith("add_"):
       value = stated.token(name)
@@ -189,6 +200,18 @@ def _with_rules(tokenizer: Tokenizer, stated: _Settings) -> Tokenizer:
     parts = old["normalizers"] if old and old["type"] == "Sequence" else [old] if old else []
     draft.parts["normalizer"] = {"type": "Sequence", "normalizers": [{"type": "Lowercase"}, *parts]}
   return tokenizer if draft.text() == before else Tokenizer.from_str(json.dumps(draft.parts))
+
+
+def _left_over(draft: _Draft) -> list[str]:
+  """The settings of a BertTokenizer where a tokenizer of another kind took its place, as in multilingual MiniLM.
+
+  All of them are there with their defaults. No version of transformers applies them then.
+  """
+  config = draft.stated.config
+  usual = {name: value for name, value in _DEFAULTS["BertTokenizer"].items() if value is not None}
+  if draft.parts["model"]["type"] == "WordPiece" or draft.applies(*_BERT):
+    return []
+  return [*usual] if all(config.get(name) is value for name, value in usual.items()) else []
 
 
 _ABSENT = object()

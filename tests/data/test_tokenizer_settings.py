@@ -437,6 +437,13 @@ def test_what_is_written_makes_no_token_of_a_piece(tmp_path):
   assert AutoTokenizer.from_pretrained(str(tmp_path))("the <mask>")["input_ids"] == ids
 
 
+def test_settings_of_bert_beside_a_unigram_are_left_over(tmp_path, caplog):
+  settings = {"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": True, "tokenize_chinese_chars": True}
+  path = directory(tmp_path, "unigram", settings | {"strip_accents": None}, {})
+  assert tk.load(path).encode("The sea").ids == [0, 5, 6, 2]
+  assert "do_lower_case, tokenize_chinese_chars, which are settings of BERT's tokenizer" in caplog.text
+
+
 def test_the_tokenizer_of_a_static_embedding_has_no_settings(tmp_path):
   path = directory(tmp_path, "wordpiece", {"do_lower_case": False, "truncation_side": "left"}, {})
   found = tk.load_alone(path)
