@@ -52,12 +52,25 @@ def average(embedders: Iterable[Embedder], shares: Sequence[float]) -> Embedder:
       total = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf), np.float32), embedder.params)
     else:
       _check_alike(nature, _nature(embedder), place)
-      if (embedder.prompts, embedder.max_length) != (first.prompts, first.max_length):
-        logging.warning("model %d has other prompts or another max_length than the first, whose are kept", place)
+      _warn_of_others(first, embedder, place)
     _add(total, embedder.params, share)
     del embedder  # before the next is loaded
   assert first is not None
   return replace(first, params=total)
+
+
+def _warn_of_others(first: Embedder, other: Embedder, place: int) -> None:
+  """Says what the average has of the first model only."""
+  if (other.prompts, other.defaults) != (first.prompts, first.defaults):
+    logging.warning("model %d has other prompts or defaults than the first, whose are kept", place)
+  if other.max_length != first.max_length:
+    logging.warning(
+      "model %d cuts texts at %d tokens and the first at %d; the average cuts them at %d",
+      place,
+      other.max_length,
+      first.max_length,
+      first.max_length,
+    )
 
 
 def _add(total: PyTree, params: PyTree, share: float) -> None:

@@ -7,7 +7,7 @@ On many machines, I of N: the same with --shard I/N on each, and at the end, on 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 import functools
 import hashlib
 import itertools
@@ -48,6 +48,8 @@ class Embedder:
     tokenizer: without padding and truncation.
     prompts: what precedes a text of each role.
     max_length: tokens of a text, prompt and special ones included; the rest is cut.
+    defaults: what sentence-transformers takes where a call names nothing else, for example `default_prompt_name`; here
+      it decides nothing, and is written into exports.
   """
 
   encoder: models.Encoder
@@ -57,6 +59,7 @@ class Embedder:
   tokenizer: Tokenizer
   prompts: Mapping[str, str]
   max_length: int
+  defaults: Mapping[str, Any] = field(default_factory=dict)
 
   @property
   def width(self) -> int:
@@ -190,8 +193,10 @@ def load(directory: str | Path, dtype: str = "float32") -> Embedder:
   root = models.resolve(str(directory), f"the model {directory}")
   layout = models.load_sentence_transformer(root) if models.is_sentence_transformer(root) else None
   backbone = layout.backbone if layout else root
-  config = models.static_config(backbone) if layout and layout.static else models.read_config(backbone)
-  tokenizer = tokenizer_of(config, data.tokenizer.load(str(backbone)))
+  static = layout is not None and layout.static
+  config = models.static_config(backbone) if static else models.read_config(backbone)
+  read_tokenizer = data.tokenizer.load_alone if static else data.tokenizer.load
+  tokenizer = tokenizer_of(config, read_tokenizer(str(backbone)))
   _check_vocabulary(tokenizer, config, backbone)
   projection = layout.projection if layout else {}
   if projection and len(projection["kernel"]) != models.width(config):
@@ -212,6 +217,7 @@ def load(directory: str | Path, dtype: str = "float32") -> Embedder:
   if projection:
     params["projection"] = projection
   positions = models.positions(config)
+  max_length = layout.max_length if layout else models.read_max_length(root)
   return Embedder(
     encoder,
     params,
@@ -219,7 +225,8 @@ def load(directory: str | Path, dtype: str = "float32") -> Embedder:
     spec,
     data.tokenizer.within(tokenizer, config["vocab_size"]),
     prompts={"query": "", "document": ""} | (layout.prompts if layout else {}),
-    max_length=min(layout.max_length or positions, positions) if layout else positions,
+    max_length=min(max_length or positions, positions),
+    defaults=layout.defaults if layout else {},
   )
 
 

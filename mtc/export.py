@@ -82,7 +82,8 @@ def check_output(output: str) -> None:
 def _write_around(embedder: Embedder, directory: Path, dtype: str = "float32") -> None:
   """The tokenizer, and the modules that follow the backbone."""
   static = models.is_static(embedder.config)
-  data.tokenizer.save(embedder.tokenizer, directory, max_length=embedder.max_length, cut=static)
+  cut = static and embedder.max_length < models.positions(embedder.config)  # else it was read from one that cuts none
+  data.tokenizer.save(embedder.tokenizer, directory, max_length=embedder.max_length, cut=cut)
   models.save_sentence_transformer(
     directory,
     pooling=embedder.spec.pooling or "mean",
@@ -93,6 +94,7 @@ def _write_around(embedder: Embedder, directory: Path, dtype: str = "float32") -
     activation=embedder.spec.projection or "identity",
     dtype=dtype,
     static=static,
+    defaults=embedder.defaults,
   )
 
 

@@ -29,7 +29,7 @@ from tokenizers import Tokenizer
 from mtc import cli, data, export, fit, flops, loop, models, optim, parallel, records, remote, step as step_lib
 from mtc.config import Pretraining
 from mtc.embed import Embedder, load
-from mtc.start import from_seed, trained_tokenizer
+from mtc.start import choose_length, from_seed, trained_tokenizer
 from mtc.types import Array, Masked, PyTree, TrainState
 
 _LONGEST = 2**16  # tokens that are kept of a text; rows take random parts of what is longer than they are
@@ -161,7 +161,10 @@ def _start(settings: Pretraining, workdir: Path) -> tuple[Embedder, models.Head 
     known = models.load_masked_lm(Path(loaded.spec.pretrained), config) if loaded else {}
     params["masked_lm"] = known or head.init(head_key)
   prompts = loaded.prompts if loaded else {"query": "", "document": ""}
-  return Embedder(encoder, params, config, spec, tokenizer, prompts, models.positions(config)), head
+  usual = loaded.max_length if loaded else models.positions(config)
+  max_length = choose_length(settings.model, config, usual, bool(loaded))
+  defaults = loaded.defaults if loaded else {}
+  return Embedder(encoder, params, config, spec, tokenizer, prompts, max_length, defaults), head
 
 
 def _train_tokenizer(settings: Pretraining, workdir: Path) -> Tokenizer:

@@ -23,15 +23,14 @@ _FORMAT = 1  # of a new tokenizer; count it up where the same texts shall give a
 def start_model(experiment: Experiment, workdir: Path, untrained: Path | None = None) -> Embedder:
   """The untrained embedder of an experiment: the same for the same config and data, however often a run is resumed.
 
-  A sentence-transformers directory brings its pooling, projection and prompts for what the config leaves empty. Without
-  `model.pretrained` the encoder starts from `seed`, with a tokenizer trained on the tasks' training texts,
+  A sentence-transformers directory brings its pooling, projection, prompts and length for what the config leaves empty.
+  Without `model.pretrained` the encoder starts from `seed`, with a tokenizer trained on the tasks' training texts,
   which is kept in the workdir; or with `untrained` as the model of this directory, which began so before.
 
   Raises:
-    ValueError: the model cannot be read, a task's max_length is over its positions, or its loss wants more dimensions.
+    ValueError: the model cannot be read, a task's max_length is over its own, or its loss wants more dimensions.
   """
   spec = experiment.model
-  longest = max(task.max_length for task in experiment.tasks.values())
   prompts, loaded = dict(experiment.prompts), None
   if untrained or spec.pretrained:
     loaded = load(untrained or models.resolve(spec.pretrained))
@@ -41,12 +40,19 @@ def start_model(experiment: Experiment, workdir: Path, untrained: Path | None = 
     config, tokenizer = from_seed(spec, _tokenizer(experiment, workdir / "tokenizer"))
     spec = replace(spec, pooling=spec.pooling or "mean", projection=spec.projection or "identity")
   config = models.with_attention(config, spec.attention)  # so that an export says it too
+  longest = max(task.max_length for task in experiment.tasks.values())
+  max_length = choose_length(spec, config, loaded.max_length if loaded else longest, bool(loaded))
   positions = models.positions(config)
   for name, task in experiment.tasks.items():
     if task.max_length > positions:
       raise ValueError(
         f"max_length={task.max_length} of task {name!r} is over the {positions} positions of this model; "
         f"use {positions} or less"
+      )
+    if task.max_length > max_length:
+      raise ValueError(
+        f"max_length={task.max_length} of task {name!r} is over the {max_length} tokens at which the model cuts texts; "
+        f"use {max_length} or less, or model.max_length={task.max_length}"
       )
     check_loss(name, task, spec.dim or models.width(config))
   encoder = models.build(config, spec)
@@ -60,7 +66,39 @@ def start_model(experiment: Experiment, workdir: Path, untrained: Path | None = 
       params["projection"] = _reduce(loaded.params["projection"], spec.dim, experiment.seed)
   if spec.adapter:
     params = models.start_from_adapter(params, spec, config)
-  return Embedder(encoder, params, config, spec, tokenizer, prompts=prompts, max_length=longest)
+  made = Embedder(encoder, params, config, spec, tokenizer, prompts=prompts, max_length=max_length)
+  return replace(made, defaults=_kept(loaded, made.width)) if loaded else made
+
+
+def choose_length(spec: models.ModelSpec, config: dict[str, Any], usual: int, pretrained: bool) -> int:
+  """Tokens at which the model cuts a text: `model.max_length`, where it is set; prints it where it changes a model.
+
+  Args:
+    spec: of the model.
+    config: of its encoder.
+    usual: what is taken where `model.max_length` is 0.
+    pretrained: whether `usual` is the length of a pretrained model.
+
+  Raises:
+    ValueError: it is over the positions.
+  """
+  if spec.max_length > models.positions(config):
+    raise ValueError(
+      f"model.max_length={spec.max_length} is over the {models.positions(config)} positions of this model; "
+      f"use {models.positions(config)} or less"
+    )
+  if pretrained and spec.max_length not in (0, usual):
+    print(
+      f"model.max_length={spec.max_length}: evaluations and the export cut texts there; {spec.pretrained} cuts them at "
+      f"{usual} tokens",
+      flush=True,
+    )
+  return spec.max_length or usual
+
+
+def _kept(loaded: Embedder, width: int) -> dict[str, Any]:
+  """What the pretrained model says for sentence-transformers, as far as it is right for this many dimensions."""
+  return {name: value for name, value in loaded.defaults.items() if name != "truncate_dim" or width == loaded.width}
 
 
 def from_seed(spec: models.ModelSpec, tokenizer: Tokenizer) -> tuple[dict[str, Any], Tokenizer]:

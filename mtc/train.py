@@ -316,6 +316,10 @@ class _Run:
         f"product of {experiment.model.dtype} matrices reaches here"
       )
     lines.append(f"a step: {tokens:,.0f} tokens{work}")
+    lines.append(
+      f"texts are cut at {self.model.max_length} tokens in evaluations and in the export, in training at the "
+      "max_length of their task"
+    )
     lines.append(self._memory())
     for names, plan in self.packer.plans.items():
       lines.append(

@@ -333,11 +333,10 @@ class _Report:
   def _load(self, model: Path) -> Embedder:
     """The embedder of a directory; all differ in their parameters only, so that one compiled program serves them.
 
-    Texts are cut where the untrained model of all tasks cuts them, not where those of one task's run are.
+    Texts are cut where the untrained model of all tasks cuts them.
     """
     if self._embedder is None:
-      longest = max(task.max_length for task in self.experiment.tasks.values())
-      self._embedder = replace(load(self._start(self.seeds[0])), max_length=longest)
+      self._embedder = load(self._start(self.seeds[0]))
     return replace(self._embedder, params=load(model).params)
 
   def _found(self, chosen: Mapping[Way, float], tuning: list[dict[str, Any]]) -> dict[str, Any]:

@@ -371,6 +371,10 @@ def _settings(**settings):
   return both(put("tokenizer_config.json", json.dumps(settings)), put("vocab.txt", "[UNK]\na\n"))
 
 
+def _beside(name="tokenizer_config.json", content="", **settings):
+  return both(_tokenizer(), put(name, content or json.dumps(settings)))
+
+
 _GROWING = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 100}
 _REFUSED = "is no tokenizer that this version of tokenizers reads"
 _TOKENIZER = [
@@ -466,6 +470,23 @@ _TOKENIZER = [
     "a file outside its directory",
   ),
   ("a number for a class", _settings(tokenizer_class=5), "has no tokenizer"),
+  ("a class of a number", _beside(tokenizer_class=5), "has tokenizer_class=5; expected the name of a class"),
+  ("settings of a list beside it", _beside("tokenizer_config.json", "[1]"), "holds a list, expected an object"),
+  ("deep settings beside it", _beside("tokenizer_config.json", deep(100_000)), "tokenizer_config.json is not JSON"),
+  ("names in a list", _beside("special_tokens_map.json", "[]"), "special_tokens_map.json holds a list"),
+  ("older tokens that are no JSON", _beside("added_tokens.json", "{"), "added_tokens.json is not JSON"),
+  ("a text for a flag", _beside(do_lower_case="no"), 'do_lower_case="no"; expected true or false'),
+  ("a number for a flag", _beside(add_eos_token=1.5), "add_eos_token=1.5; expected true or false"),
+  ("lower case that nothing makes", _beside(do_lower_case=True), "makes no text lower case; remove the entry"),
+  ("an end without an id", _beside(add_eos_token=True, eos_token="</s>"), "has no token '</s>'; remove the entry"),
+  ("half a letter for an end", _beside(add_eos_token=True, eos_token="\ud800"), "eos_token='\\ud800'; expected a text"),
+  ("half a letter for a token", _beside(extra_special_tokens=["\ud800"]), "expected its content, a text, and flags"),
+  ("a number for a token", _beside(added_tokens_decoder={"0": {"content": 5}}), "expected its content, a text"),
+  ("a flag of a token as text", _beside(added_tokens_decoder={"0": {"content": "a", "lstrip": "no"}}), "expected its"),
+  ("another id of a token", _beside(added_tokens_decoder={"x": {"content": "a"}}), "the id x, and"),
+  ("tokens in a list", _beside(added_tokens_decoder=[5]), "added_tokens_decoder of type list; expected an object"),
+  ("a side that is none", _beside(truncation_side=["left"]), "truncation_side=['left']; expected 'left' or 'right'"),
+  ("special tokens as text", _beside(split_special_tokens=True), "split_special_tokens=true, which is not supported"),
 ]
 
 

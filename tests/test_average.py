@@ -31,6 +31,15 @@ def test_every_weight_is_the_sum_of_its_shares(make_embedder):
     np.testing.assert_allclose(leaf, 0.5 * a + 0.3 * b + 0.2 * c, atol=1e-6)
     assert leaf.dtype == np.float32
   assert found.prompts == made[0].prompts and found.max_length == made[0].max_length
+  assert found.defaults == made[0].defaults
+
+
+def test_what_the_first_model_says_is_kept_and_the_others_are_named(make_embedder, caplog):
+  first = replace(make_embedder(), defaults={"default_prompt_name": "query"})
+  found = average([first, replace(make_embedder(), max_length=20)], [0.5, 0.5])
+  assert (found.max_length, found.defaults) == (150, {"default_prompt_name": "query"})
+  assert "model 2 cuts texts at 20 tokens and the first at 150; the average cuts them at 150" in caplog.text
+  assert "model 2 has other prompts or defaults than the first" in caplog.text
 
 
 def test_all_of_one_model_is_that_model(make_embedder, texts):

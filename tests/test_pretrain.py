@@ -132,6 +132,13 @@ def test_the_export_is_where_a_contrastive_run_begins(settings, whole, tmp_path)
   loaded = mtc.load(whole / "export")
   assert loaded.encode(["the old sailor finds fresh bread"]).shape == (1, 16)
   assert loaded.max_length == 48
+  # A model that goes on with pretraining keeps its length.
+  again = replace(settings, model=ModelSpec(pretrained=str(whole / "export"), dtype="float32", max_length=40))
+  model, _ = pretrain._start(again, tmp_path / "again")
+  assert model.max_length == 40
+  export.write(model, tmp_path / "shorter")
+  again.model.pretrained, again.model.max_length = str(tmp_path / "shorter"), 0
+  assert pretrain._start(again, tmp_path / "again")[0].max_length == 40
   tensors = weights(whole)
   words = tensors["bert.embeddings.word_embeddings.weight"]
   np.testing.assert_array_equal(loaded.params["backbone"]["embeddings"]["word"]["embedding"], words)

@@ -97,6 +97,87 @@ def test_its_export_is_the_same_model(made, tmp_path):
   np.testing.assert_array_equal(again.encode(["goal match"], "query"), started.encode(["goal match"], "query"))
 
 
+def test_a_run_keeps_the_length_of_its_model(made, tmp_path, capsys):
+  found = start(made, tmp_path, dim=6)
+  assert found.max_length == 20 and not capsys.readouterr().out
+  shorter = start(made, tmp_path, dim=6, max_length=20)
+  assert shorter.max_length == 20 and not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("length", [8, 32])
+def test_another_length_is_the_choice_of_the_user_and_is_printed(made, tmp_path, capsys, length):
+  task = Task(source=data.Jsonl(str(tmp_path), {"train": "none.jsonl"}), max_length=8)
+  spec = models.ModelSpec(pretrained=str(made), dtype="float32", dim=6, max_length=length)
+  found = start_model(Experiment(tasks={"a": task}, model=spec), tmp_path)
+  printed = capsys.readouterr().out
+  assert f"model.max_length={length}: evaluations and the export cut texts there; {made} cuts them at 20" in printed
+  export.write(found, tmp_path / "export")
+  again = load(tmp_path / "export")
+  text = "a note about the moon and the rocket " * 4
+  assert again.max_length == length
+  np.testing.assert_array_equal(again.encode([text]), found.encode([text]))
+  assert np.abs(again.encode([text]) - load(made).encode([text])).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+  ("task", "length", "message"),
+  [
+    (20, 33, "model.max_length=33 is over the 32 positions of this model; use 32 or less"),
+    (21, 0, "max_length=21 of task 'a' is over the 20 tokens at which .*; use 20 or less, or model.max_length=21"),
+    (20, 12, "max_length=20 of task 'a' is over the 12 tokens at which .*; use 12 or less, or model.max_length=20"),
+    (33, 0, "max_length=33 of task 'a' is over the 32 positions"),
+    (33, 32, "max_length=33 of task 'a' is over the 32 positions"),
+  ],
+)
+def test_a_length_that_no_text_can_have(made, tmp_path, task, length, message):
+  source = data.Jsonl(str(tmp_path), {"train": "none.jsonl"})
+  spec = models.ModelSpec(pretrained=str(made), dtype="float32", max_length=length)
+  with pytest.raises(ValueError, match=message):
+    start_model(Experiment(tasks={"a": Task(source=source, max_length=task)}, model=spec), tmp_path)
+
+
+@pytest.mark.parametrize(("length", "expected"), [(0, 20), (12, None), (30, 30)])
+def test_from_a_seed_the_longest_task_decides(data_dir, tmp_path, length, expected):
+  spec = models.ModelSpec(**SIZES, dtype="float32", vocab_size=200, max_length=length)
+  source = data.Jsonl(str(data_dir / "interest"))
+  tasks = {name: Task(source, data.SameLabel(), max_length=most) for name, most in (("a", 9), ("b", 20))}
+  experiment = Experiment(tasks=tasks, model=spec, cache_dir=str(tmp_path / "cache"))
+  if expected is None:
+    with pytest.raises(ValueError, match="of task 'b' is over the 12 tokens at which the model cuts texts"):
+      start_model(experiment, tmp_path)
+  else:
+    assert start_model(experiment, tmp_path).max_length == expected
+
+
+def test_a_plain_directory_is_cut_where_its_tokenizer_says(copy):
+  (copy / "modules.json").unlink()
+  assert load(copy).max_length == 20
+  (copy / "sentence_bert_config.json").unlink()
+  assert load(copy).max_length == 32  # the positions; the tokenizer says 512
+  settings = json.loads((copy / "tokenizer_config.json").read_text()) | {"model_max_length": 11}
+  (copy / "tokenizer_config.json").write_text(json.dumps(settings))
+  assert load(copy).max_length == 11
+
+
+def _defaults(folder, **settings):
+  path = folder / "config_sentence_transformers.json"
+  path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+
+
+@pytest.mark.parametrize("dim", [6, 5, 0])
+def test_what_sentence_transformers_takes_for_default_stays(copy, tmp_path, dim):
+  said = {"default_prompt_name": "topic", "similarity_fn_name": "dot", "truncate_dim": 4}
+  _defaults(copy, **said)
+  export.write(start(copy, tmp_path, dim=dim), tmp_path / "export")
+  saved = json.loads((tmp_path / "export" / "config_sentence_transformers.json").read_text())
+  assert saved["prompts"] == {"query": "who: ", "document": "text: ", "passage": "text: ", "topic": "what: "}
+  if dim != 6:  # the first 4 of other dimensions are nothing that the model was trained for
+    del said["truncate_dim"]
+    assert "truncate_dim" not in saved
+  assert saved.items() >= said.items()
+  assert load(tmp_path / "export").defaults == said
+
+
 def test_a_plain_directory_has_mean_pooling_and_a_new_projection(copy, tmp_path, capsys):
   (copy / "modules.json").unlink()
   found = start(copy, tmp_path, dim=6)

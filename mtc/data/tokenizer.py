@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from mtc.data import network
+from mtc.data import network, tokenizer_settings
 from mtc.data.batches import batches
+from mtc.data.tokenizer_settings import cutting, from_left
 
 # The names that the families of encoders give to the same five tokens.
 _SPECIAL = {
@@ -36,23 +37,56 @@ _BERT_TEMPLATE = processors.TemplateProcessing(
 
 
 def load(name: str) -> Tokenizer:
-  """The tokenizer of a model directory, or of a model of the hub, without padding or truncation.
+  """The tokenizer of a model directory, or of a model of the hub, without padding; it cuts no text.
+
+  What `tokenizer_config.json` and the other files beside tokenizer.json say is applied, see `tokenizer_settings`;
+  `from_left` says which end of a long text `encode` keeps.
 
   Raises:
-    ValueError: the tokenizer.json of the directory is broken.
+    ValueError: the tokenizer.json of the directory is broken, or contradicts the settings beside it.
     FileNotFoundError: the directory has no tokenizer, or the hub's one is not on this machine and cannot be had.
   """
-  if (path := Path(name) / "tokenizer.json").is_file():
-    if path.stat().st_size > _MOST:
-      raise ValueError(f"{path} has {path.stat().st_size:,} bytes, and no tokenizer has {_MOST:,}")
-    with _refusing(f"{path} is no tokenizer that this version of tokenizers reads"):
-      tokenizer = Tokenizer.from_file(str(path))
-  else:
+  tokenizer, directory = _read(name)
+  if directory:
+    with _refusing(f"the tokenizer of {name} cannot be used", passing=ValueError):
+      tokenizer = tokenizer_settings.apply(tokenizer, directory)
+  return _checked(tokenizer, name)
+
+
+def load_alone(name: str) -> Tokenizer:
+  """The tokenizer of tokenizer.json alone, as a StaticEmbedding reads it: no other file counts. Else as `load`."""
+  tokenizer, _ = _read(name)
+  return _checked(tokenizer, name)
+
+
+def _read(name: str) -> tuple[Tokenizer, Path | None]:
+  """The tokenizer of a directory or of the hub, and the directory of the settings beside it."""
+  directory = Path(name) if Path(name).is_dir() else None
+  if not directory or not (directory / "tokenizer.json").is_file():
     tokenizer = _from_transformers(name)
+    directory = directory or _cached(name)
+    if not directory or not (directory / "tokenizer.json").is_file():
+      return tokenizer, directory
+  path = directory / "tokenizer.json"
+  if path.stat().st_size > _MOST:
+    raise ValueError(f"{path} has {path.stat().st_size:,} bytes, and no tokenizer has {_MOST:,}")
+  with _refusing(f"{path} is no tokenizer that this version of tokenizers reads"):
+    return Tokenizer.from_file(str(path)), directory
+
+
+def _cached(name: str) -> Path | None:
+  """The directory of a model of the hub that was downloaded."""
+  from huggingface_hub import try_to_load_from_cache
+
+  found = [try_to_load_from_cache(name, file) for file in ("tokenizer_config.json", "tokenizer.json")]
+  return next((Path(path).parent for path in found if isinstance(path, str)), None)
+
+
+def _checked(tokenizer: Tokenizer, name: str) -> Tokenizer:
   with _refusing(f"the tokenizer of {name} cannot be used"):
     # Real files pad and cut to 128 tokens; lengths are decided elsewhere.
     tokenizer.no_padding()
-    tokenizer.no_truncation()
+    cutting(tokenizer, from_left(tokenizer))
     highest = max(tokenizer.get_vocab().values(), default=0)
     if highest >= _IDS:  # written out, it would be counted up to
       raise ValueError(f"a token has the id {highest}, and no table of embeddings has {_IDS:,} rows")
@@ -93,10 +127,12 @@ def bare(tokenizer: Tokenizer) -> Tokenizer:
 
 
 @contextlib.contextmanager
-def _refusing(problem: str) -> Iterator[None]:
+def _refusing(problem: str, passing: type[Exception] | tuple[type[Exception], ...] = ()) -> Iterator[None]:
   """Raises ValueError for whatever the library raises: it has no class of its own, and where it panics no Exception."""
   try:
     yield
+  except passing:
+    raise
   except BaseException as error:
     if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
       raise
@@ -192,9 +228,12 @@ def save(tokenizer: Tokenizer, directory: str | Path, *, max_length: int, cut: b
   """
   directory = Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
+  left = from_left(tokenizer)
+  if cut or left:
+    tokenizer = Tokenizer.from_str(tokenizer.to_str())  # a copy: the caller's stays as it is
+    tokenizer.no_truncation()
   if cut:
-    tokenizer = Tokenizer.from_str(tokenizer.to_str())  # a copy: the caller's cuts nothing
-    tokenizer.enable_truncation(max_length)
+    tokenizer.enable_truncation(max_length, direction="left" if left else "right")
   tokenizer.save(str(directory / "tokenizer.json"))
   config = {
     "tokenizer_class": "PreTrainedTokenizerFast",
@@ -202,12 +241,19 @@ def save(tokenizer: Tokenizer, directory: str | Path, *, max_length: int, cut: b
     "clean_up_tokenization_spaces": False,
     "model_input_names": ["input_ids", "attention_mask"],  # DistilBERT takes no token types; for BERT they are all 0
   }
-  special = special_ids(tokenizer)
+  if left:
+    config["truncation_side"] = "left"
+  splitter = json.loads(tokenizer.to_str())["pre_tokenizer"] or {}
+  if "add_prefix_space" in splitter:  # else transformers 4.45 to 4.57 take it for false
+    config["add_prefix_space"] = splitter["add_prefix_space"]
+  # A name makes a special token of any piece of the vocabulary, so that texts that spell it get other ids.
   others = [index for index, token in tokenizer.get_added_tokens_decoder().items() if token.special]
-  if "pad" not in special and others:
+  special = special_ids(tokenizer)
+  named = {role: index for role, index in special.items() if index in others}
+  if "pad" not in named and ("pad" in special or others):
     # Many decoders have no token for padding. Another does as well, for the attention mask hides it.
-    special["pad"] = min(others)
-  for role, index in special.items():
+    named["pad"] = min(others, default=special.get("pad", 0))
+  for role, index in named.items():
     config[f"{role}_token"] = tokenizer.id_to_token(index)
   (directory / "tokenizer_config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 
@@ -230,11 +276,13 @@ def special_ids(tokenizer: Tokenizer) -> dict[str, int]:
 def encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> tuple[list[list[int]], int]:
   """Token ids with special tokens, at most `max_length` of them, and how many texts were cut; uses all cores.
 
-  A text is cut before the special tokens at its end: [CLS] a b c [SEP] of max_length 3 is [CLS] a [SEP].
+  A text is cut before the special tokens at its end: [CLS] a b c [SEP] of max_length 3 is [CLS] a [SEP]. Where the
+  tokenizer cuts `from_left`, after those at its beginning: [CLS] c [SEP].
   """
   with _refusing("the tokenizer cannot be used"):
     mask = tokenizer.encode("a").special_tokens_mask
-  after = len(mask) if all(mask) else mask[::-1].index(0)
+  before, after = (len(mask) if all(mask) else side.index(0) for side in (mask, mask[::-1]))
+  left = from_left(tokenizer)
   if max_length <= sum(mask):
     raise ValueError(f"max_length={max_length} has no room beside {sum(mask)} special tokens; use 8 or more")
   ids, cut = [], 0
@@ -244,7 +292,8 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> tuple
     for encoding in encodings:
       row = encoding.ids
       if len(row) > max_length:
-        row = row[: max_length - after] + row[len(row) - after :]
+        first = before if left else max_length - after
+        row = row[:first] + row[len(row) - (max_length - first) :]
         cut += 1
       ids.append(row)
   return ids, cut

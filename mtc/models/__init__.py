@@ -19,6 +19,7 @@ from mtc.models.sentence_transformers import (
   SentenceTransformer,
   is_sentence_transformer,
   load_sentence_transformer,
+  read_max_length,
   save_sentence_transformer,
 )
 from mtc.models.spec import ModelSpec, scratch_config
@@ -46,6 +47,7 @@ __all__ = [
   "merge_lora",
   "positions",
   "read_config",
+  "read_max_length",
   "resolve",
   "save_adapter",
   "save_backbone",

@@ -1,7 +1,10 @@
 """LoRA in and out as the directory that the library PEFT reads and writes."""
 
+import contextlib
+import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import re
 from typing import Any
@@ -10,10 +13,11 @@ from flax import traverse_util
 import numpy as np
 import safetensors.numpy
 
-from mtc.models.architecture import family
-from mtc.models.family import Config, Path, is_number
+from mtc.models.architecture import family, sizes
+from mtc.models.family import Config, Path, Sizes, is_number
 from mtc.models.lora import LoraSpec, merge
-from mtc.models.pretrained import directory_of
+from mtc.models.pretrained import directory_of, has_weights, read_config
+from mtc.models.sentence_transformers import is_sentence_transformer, load_sentence_transformer
 from mtc.models.spec import ModelSpec
 from mtc.models.tensors import stored
 from mtc.models.untrusted import check_links, read_json
@@ -171,11 +175,61 @@ def _check_base(directory: pathlib.Path, theirs: str, config: Config, backbone: 
       raise ValueError(
         f"the adapter {directory} was made for other weights ({theirs}) than those of {base}; start there"
       )
-  elif theirs and directory_of(theirs).name != directory_of(base).resolve().name:
+  elif theirs and (why := _differs(directory, theirs, config, backbone, base)):
     raise ValueError(
       f"the adapter {directory} was made for {theirs!r}, not for {base!r}; set model.pretrained to it, or, if both are "
-      f"the same model, base_model_name_or_path in {directory / _CONFIG} to {base!r}"
+      f"the same model, base_model_name_or_path in {directory / _CONFIG} to {base!r} ({why})"
     )
+
+
+def _differs(directory: pathlib.Path, theirs: str, config: Config, backbone: PyTree, base: str) -> str:
+  """Why the base that an adapter names is another model; "" where it is this one.
+
+  Where the named base is on this machine, its weights decide. Else its name does.
+  """
+  found, places = _find(theirs, directory), _places(base)
+  if found and os.path.realpath(found) in map(os.path.realpath, places):
+    return ""
+  unknown = "the first is not on this machine, and their names differ"
+  try:
+    if found:
+      inner = load_sentence_transformer(found).backbone if is_sentence_transformer(found) else found
+      ours, other = sizes(config), sizes(read_config(inner))
+      if any(getattr(ours, field.name) != getattr(other, field.name) for field in dataclasses.fields(Sizes)):
+        return "their sizes differ"
+      return "" if has_weights(inner, config, backbone) else "their weights differ"
+  except (OSError, ValueError) as error:
+    unknown = f"the first cannot be compared: {error}"
+  # The hub keeps a model in a folder of its name, below which the links have others.
+  parts = {part.rpartition("--")[2] for place in places for part in place.parts if part.startswith("models--")}
+  names = parts | {place.name for place in (pathlib.Path(base), *places)}
+  return "" if pathlib.Path(theirs).name in names else unknown
+
+
+def _find(name: str, beside: pathlib.Path) -> pathlib.Path | None:
+  """The directory of a model: as it is named, relative to the adapter, or downloaded from the hub before."""
+  for place in (directory_of(name), beside / name, *_downloaded(name)):
+    with contextlib.suppress(OSError, ValueError):  # a name that no file can have
+      if place.is_dir():
+        return place
+  return None
+
+
+def _places(base: str) -> list[pathlib.Path]:
+  """Where the model itself may be, and what its links lead to."""
+  places = [directory_of(base), *_downloaded(base)]
+  return [*places, *(pathlib.Path(os.path.realpath(place)) for place in places)]
+
+
+def _downloaded(name: str) -> list[pathlib.Path]:
+  """The snapshot of a name of the hub, if it is on this machine."""
+  import huggingface_hub
+  from huggingface_hub.errors import HFValidationError
+
+  try:
+    return [pathlib.Path(huggingface_hub.snapshot_download(name, local_files_only=True))]
+  except (OSError, HFValidationError):
+    return []
 
 
 def _digest(backbone: PyTree, config: Config) -> str:

@@ -27,6 +27,7 @@ _CONVERT = (
   "AutoModel.from_pretrained('IN').save_pretrained('OUT')\""
 )
 
+_KINDS = (np.float32, jnp.bfloat16, np.float16)  # that weights are kept in
 _BROUGHT = {"mtc-mini": pathlib.Path(__file__).parent.parent / "mini"}
 
 
@@ -98,6 +99,28 @@ def load_backbone(directory: str | pathlib.Path, config: Config, kernels: str = 
   # The shapes come from the modules themselves, so that table and modules cannot drift apart unseen.
   params = jax.eval_shape(build(config, ModelSpec(dim=0)).init, jax.random.key(0))["backbone"]
   return _load(pathlib.Path(directory), config, architecture.table(config), params, architecture.ignored, kernels)
+
+
+def has_weights(directory: str | pathlib.Path, config: Config, backbone: PyTree) -> bool:
+  """Whether the checkpoint in a directory holds this backbone, whole or rounded to 16 bits; reads it tensor by tensor.
+
+  Raises:
+    ValueError: the directory has no safetensors file that can be read.
+  """
+  table, flat, seen = family(config).table(config), traverse_util.flatten_dict(backbone), set()
+  for tensor in _tensors(pathlib.Path(directory)):
+    path, transposed = table.get(_rename(tensor.name, config), ((), False))
+    if not path:
+      continue
+    ours = np.asarray(flat[path], np.float32)
+    if not tensor.floating or tensor.shape != (ours.shape[::-1] if transposed else ours.shape):
+      return False
+    theirs = tensor.read(transposed)
+    with np.errstate(over="ignore"):  # float16 has no room for the largest numbers
+      if not any(np.array_equal(theirs.astype(kind), ours.astype(kind)) for kind in _KINDS):
+        return False
+    seen.add(path)
+  return seen == {path for path, _ in table.values()}
 
 
 def load_masked_lm(directory: str | pathlib.Path, config: Config) -> PyTree:

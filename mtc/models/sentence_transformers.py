@@ -1,5 +1,6 @@
 """The directory layout of sentence-transformers: which modules follow the backbone, and with which weights."""
 
+from collections.abc import Mapping
 import dataclasses
 import json
 import pathlib
@@ -13,6 +14,8 @@ from mtc.models.untrusted import check_links, read_any_json, read_json
 # Ours on the left, theirs on the right.
 _POOLINGS = {"mean": "mean", "cls": "cls", "max": "max", "last": "lasttoken"}
 _ACTIVATIONS = {"identity": "torch.nn.modules.linear.Identity", "tanh": "torch.nn.modules.activation.Tanh"}
+_ALWAYS = ("query", "document")  # roles that every model has
+_SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 # Which flag of the older layout says which pooling. Every version reads these flags, so they are what is written.
 _FLAGS = {
   "pooling_mode_cls_token": "cls",
@@ -34,8 +37,10 @@ class SentenceTransformer:
     pooling: mean, cls, max or last.
     projection: {"kernel": f32[width, dim], "bias": f32[dim]}; {} = none.
     activation: what follows the projection: identity or tanh.
-    prompts: role ("query", "document", ...) -> the text that precedes each input, where there is one.
+    prompts: role ("query", "document", ...) -> the text that precedes each input; "query" and "document" are there
+      where they have one.
     max_length: in tokens; 0 = as the tokenizer or the positions say.
+    defaults: what `SentenceTransformer` takes where a call names nothing else, see `save_sentence_transformer`.
   """
 
   backbone: pathlib.Path
@@ -45,6 +50,7 @@ class SentenceTransformer:
   activation: str
   prompts: dict[str, str]
   max_length: int
+  defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def is_sentence_transformer(directory: str | pathlib.Path) -> bool:
@@ -74,16 +80,18 @@ def _load(directory: pathlib.Path) -> SentenceTransformer:
       f"{directory / 'modules.json'} has the modules {', '.join(kinds)}; known is Transformer and Pooling, or "
       "StaticEmbedding, then any Dense and a Normalize, in this order"
     )
-  _check_case(paths[0])
   projection, activation = _join([_read_dense(path) for path in paths[first : first + len(rest)]], directory)
+  settings = directory / "config_sentence_transformers.json"
+  prompts = _read_prompts(settings)
   return SentenceTransformer(
     backbone=paths[0],
     static=static,
     pooling="mean" if static else _read_pooling(paths[1] / "config.json"),
     projection=projection,
     activation=activation,
-    prompts=_read_prompts(directory / "config_sentence_transformers.json"),
-    max_length=_read_truncation(paths[0]) if static else _read_max_length(paths[0]),
+    prompts=prompts,
+    max_length=_read_truncation(paths[0]) if static else read_max_length(paths[0]),
+    defaults=_read_defaults(settings, prompts),
   )
 
 
@@ -97,6 +105,7 @@ def save_sentence_transformer(
   activation: str = "identity",
   dtype: str = "float32",
   static: bool = False,
+  defaults: Mapping[str, Any] | None = None,
 ) -> None:
   """Writes the modules around a backbone that lies, or will lie, in the directory itself.
 
@@ -111,6 +120,8 @@ def save_sentence_transformer(
     activation: what follows the projection: identity or tanh.
     dtype: of the projection's file: float32, float16 or bfloat16.
     static: the backbone is a table of words, which pools by the mean and whose tokenizer cuts texts.
+    defaults: what `SentenceTransformer` takes where a call names nothing else: `default_prompt_name` (of a text without
+      a prompt), `similarity_fn_name` (of `similarity`) and `truncate_dim` (the first dimensions of a vector).
   """
   directory = pathlib.Path(directory)
   mode = _POOLINGS[pooling]
@@ -132,6 +143,7 @@ def save_sentence_transformer(
       "model_type": "SentenceTransformer",
       "prompts": {"query": "", "document": "", **prompts},
       "similarity_fn_name": "cosine",
+      **(defaults or {}),
     },
   )
   if not static:
@@ -175,7 +187,8 @@ def _read_pooling(path: pathlib.Path) -> str:
   return ours[0]
 
 
-def _read_max_length(directory: pathlib.Path) -> int:
+def read_max_length(directory: pathlib.Path) -> int:
+  """Tokens of a text that the files beside a backbone allow; 0 = as many as it has positions."""
   # The first is how the older versions say it, and goes before the second.
   for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
     path = directory / name
@@ -195,24 +208,9 @@ def _read_truncation(directory: pathlib.Path) -> int:
   if isinstance(length, bool) or not isinstance(length, int) or length < 1:
     raise ValueError(f"{path} has truncation={truncation!r}; expected a positive integer max_length, or null for none")
   direction = truncation.get("direction", "Right")
-  if direction == "Left":
-    raise ValueError(f"{path} cuts the beginning of a text (truncation.direction), which is not supported; use Right")
-  if direction != "Right":
-    raise ValueError(f"{path} has truncation.direction={direction!r}; expected 'Right'")
+  if direction not in ("Left", "Right"):
+    raise ValueError(f"{path} has truncation.direction={direction!r}; expected 'Right' or 'Left'")
   return length
-
-
-def _check_case(directory: pathlib.Path) -> None:
-  """Raises ValueError where texts are made lower case before the tokenizer, and it does not do so itself."""
-  path, tokenizer = directory / "sentence_bert_config.json", directory / "tokenizer.json"
-  if not path.is_file() or not read_json(path).get("do_lower_case"):
-    return
-  normalizer = json.dumps(read_json(tokenizer).get("normalizer")) if tokenizer.is_file() else ""
-  if '"Lowercase"' not in normalizer and '"lowercase": true' not in normalizer:
-    raise ValueError(
-      f"{path} has do_lower_case=true, which is supported where the normalizer of tokenizer.json does the same; "
-      "give it Lowercase there, or set do_lower_case=false for texts that are lower case"
-    )
 
 
 def _read_prompts(path: pathlib.Path) -> dict[str, str]:
@@ -224,7 +222,26 @@ def _read_prompts(path: pathlib.Path) -> dict[str, str]:
   default = prompts.get(settings.get("default_prompt_name"), "")
   document = next((prompts[name] for name in ("document", "passage", "corpus") if name in prompts), default)
   prompts |= {"query": prompts.get("query", default), "document": document}
-  return {role: prompt for role, prompt in prompts.items() if prompt}
+  return {role: prompt for role, prompt in prompts.items() if prompt or role not in _ALWAYS}
+
+
+def _read_defaults(path: pathlib.Path, prompts: Mapping[str, str]) -> dict[str, Any]:
+  """What decides the vectors and scores of a call that names nothing else, where it is stated."""
+  settings = read_json(path) if path.is_file() else {}
+  found: dict[str, Any] = {}
+  if name := settings.get("default_prompt_name"):
+    if name not in (known := dict.fromkeys([*_ALWAYS, *prompts])):
+      raise ValueError(
+        f"{path} has default_prompt_name={name!r}, which is no prompt of it; name one of {', '.join(known)}, or null"
+      )
+    found["default_prompt_name"] = name
+  if (similarity := settings.get("similarity_fn_name")) in _SIMILARITIES:
+    found["similarity_fn_name"] = similarity
+  if (dim := settings.get("truncate_dim")) is not None:
+    if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
+      raise ValueError(f"{path} has truncate_dim={dim!r}; expected a positive number of dimensions, or null")
+    found["truncate_dim"] = dim
+  return found
 
 
 def _is_text(value: Any) -> bool:

@@ -33,6 +33,8 @@ class ModelSpec:
     attention: of a decoder: causal or bidirectional; "" = as its config says.
     projection: what follows the projection: identity or tanh; "" = as the pretrained one, else identity.
     dtype: of the computation: float32 or bfloat16. Parameters are float32.
+    max_length: tokens of a text in evaluations and in the export, prompt and special ones included; the rest is cut.
+      0 = as the pretrained model has it; of an encoder from a seed: as the longest task.
     lora: what is trained instead of the backbone, if its rank is not 0.
     adapter: a PEFT adapter of `pretrained` to start from: trained further where `lora` says the same, merged into the
       backbone where there is no LoRA; "" = none.
@@ -54,6 +56,7 @@ class ModelSpec:
   attention: str = ""
   projection: str = ""
   dtype: str = "bfloat16"
+  max_length: int = 0
   lora: LoraSpec = dataclasses.field(default_factory=LoraSpec)
   adapter: str = ""
 
@@ -70,6 +73,11 @@ class ModelSpec:
       )
     if self.dim < 0:
       raise ValueError(f"model.dim={self.dim} is negative; use the size of the embedding, or 0 for no projection")
+    if self.max_length and self.max_length < 3:
+      raise ValueError(
+        f"model.max_length={self.max_length} leaves no room between the special tokens; use 3 or more, or 0 for what "
+        "the pretrained model has"
+      )
     if not 0 <= self.dropout < 1:
       raise ValueError(f"model.dropout={self.dropout} is outside [0, 1); use 0 for no dropout")
     if self.pooling not in ("", *POOLINGS):

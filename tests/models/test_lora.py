@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from mtc.models import (
   read_config,
   save_adapter,
   save_backbone,
+  save_sentence_transformer,
   scratch_config,
   start_from_adapter,
 )
@@ -191,6 +193,142 @@ def test_an_adapter_without_our_digest_is_known_by_the_name_of_its_base(saved, p
   load_adapter(saved, CONFIG, params["backbone"], "elsewhere/base")
   with pytest.raises(ValueError, match=r"made for 'somewhere/base', not for 'somewhere/other'; set model\.pretrained"):
     load_adapter(saved, CONFIG, params["backbone"], "somewhere/other")
+
+
+@pytest.fixture
+def named(saved, params, tmp_path, monkeypatch):
+  """A function from the name of its base to an adapter without our digest; the base is in `models/base`."""
+  save_file(load_file(saved / "adapter_model.safetensors"), saved / "adapter_model.safetensors", {"format": "pt"})
+  save_backbone(tmp_path / "models" / "base", params["backbone"], CONFIG)
+  monkeypatch.chdir(tmp_path)
+  path = saved / "adapter_config.json"
+
+  def make(name):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": str(name)}))
+    return saved
+
+  return make
+
+
+def _link(folder):
+  (folder / "link").symlink_to(folder / "models" / "base")
+  return folder / "link"
+
+
+def _hub(folder, repository="org/net"):
+  """The base as huggingface_hub keeps it: a snapshot of links to blobs."""
+  home = folder / "hub" / f"models--{repository.replace('/', '--')}"
+  snapshot, blobs = home / "snapshots" / ("0" * 40), home / "blobs"
+  for made in (snapshot, blobs, home / "refs"):
+    made.mkdir(parents=True)
+  (home / "refs" / "main").write_text("0" * 40)
+  for file in (folder / "models" / "base").iterdir():
+    shutil.copy(file, blobs)
+    (snapshot / file.name).symlink_to(f"../../blobs/{file.name}")
+  return snapshot
+
+
+def _sharded(folder):
+  shutil.copytree(folder / "models" / "base", folder / "parts")
+  tensors = load_file(folder / "parts" / "model.safetensors")
+  (folder / "parts" / "model.safetensors").unlink()
+  names = {name: f"model-{i % 2}.safetensors" for i, name in enumerate(tensors)}
+  for file in set(names.values()):
+    part = {f"bert.{name}": tensors[name] for name in tensors if names[name] == file}
+    save_file(part, folder / "parts" / file, {"format": "pt"})
+  index = {"weight_map": {f"bert.{name}": file for name, file in names.items()}}
+  (folder / "parts" / "model.safetensors.index.json").write_text(json.dumps(index))
+  return folder / "parts"
+
+
+def _half(dtype):
+  def make(folder):
+    backbone = load_backbone(folder / "models" / "base", CONFIG)
+    save_backbone(folder / dtype, backbone, CONFIG, dtype=dtype)
+    return folder / dtype
+
+  return make
+
+
+def _in_a_folder(folder):
+  save_sentence_transformer(folder / "whole", "mean", 16, {}, {}, 32)
+  modules = json.loads((folder / "whole" / "modules.json").read_text())
+  modules[0]["path"] = "0_Transformer"
+  (folder / "whole" / "modules.json").write_text(json.dumps(modules))
+  shutil.copytree(folder / "models" / "base", folder / "whole" / "0_Transformer")
+  return folder / "whole"
+
+
+def _same(folder):
+  return folder / "models" / "base"
+
+
+ALIKE = {  # what the adapter names, and what the model is loaded from
+  "a link to the base": (_link, _same),
+  "the base of a link": (_same, _link),
+  "a relative path": (lambda folder: "models/base", _same),
+  "relative to the adapter": (lambda folder: "../models/base", _same),
+  "a slash": (lambda folder: f"{_same(folder)}/", _same),
+  "a way around": (lambda folder: f"{folder}/models/../models/base", _link),
+  "a copy": (lambda folder: shutil.copytree(_same(folder), folder / "copy"), _same),
+  "a copy of a link": (lambda folder: shutil.copytree(_same(folder), folder / "copy"), _link),
+  "parts under other names": (_sharded, _same),
+  "float16": (_half("float16"), _same),
+  "bfloat16": (_half("bfloat16"), _link),
+  "a folder of sentence-transformers": (_in_a_folder, _same),
+  "a name of the hub": (lambda folder: _hub(folder) and "org/net", _same),
+  "the snapshot of a name": (lambda folder: "org/net", _hub),
+  "two names": (lambda folder: _hub(folder) and "org/net", lambda folder: _hub(folder, "me/copy") and "me/copy"),
+  "a snapshot, copied from elsewhere": (lambda folder: "other/net", _hub),
+}
+
+
+@pytest.mark.parametrize("case", ALIKE)
+def test_the_base_of_an_adapter_is_known_by_its_place_or_its_weights(named, params, tmp_path, monkeypatch, case):
+  monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+  theirs, ours = (make(tmp_path) for make in ALIKE[case])
+  load_adapter(named(theirs), CONFIG, params["backbone"], str(ours))
+
+
+def _other(folder):
+  save_backbone(folder / "other" / "base", _params(SPEC, seed=1)["backbone"], CONFIG)
+  return folder / "other" / "base"
+
+
+def _heads(folder):
+  shutil.copytree(_same(folder), folder / "heads" / "base")
+  (folder / "heads" / "base" / "config.json").write_text(json.dumps(CONFIG | {"num_attention_heads": 4}))
+  return folder / "heads" / "base"
+
+
+def _fewer(folder):
+  tensors = load_file(_same(folder) / "model.safetensors")
+  tensors.pop("encoder.layer.1.output.dense.bias")
+  shutil.copytree(_same(folder), folder / "fewer" / "base")
+  save_file(tensors, folder / "fewer" / "base" / "model.safetensors", {"format": "pt"})
+  return folder / "fewer" / "base"
+
+
+def _pickle(folder):
+  shutil.copytree(_same(folder), folder / "pickle" / "net")
+  (folder / "pickle" / "net" / "model.safetensors").rename(folder / "pickle" / "net" / "pytorch_model.bin")
+  return folder / "pickle" / "net"
+
+
+UNLIKE = {
+  "other weights of the same name": (_other, "their weights differ"),
+  "other sizes": (_heads, "their sizes differ"),
+  "a weight less": (_fewer, "their weights differ"),
+  "a pickle of another name": (_pickle, "the first cannot be compared: no model.safetensors"),
+  "another name": (lambda folder: "someone/net", "the first is not on this machine, and their names differ"),
+}
+
+
+@pytest.mark.parametrize("case", UNLIKE)
+def test_another_base_is_refused_in_words(named, params, tmp_path, case):
+  make, why = UNLIKE[case]
+  with pytest.raises(ValueError, match=rf"was made for '.*', not for '.*link'; set model\.pretrained to it.* \({why}"):
+    load_adapter(named(make(tmp_path)), CONFIG, params["backbone"], str(_link(tmp_path)))
 
 
 @pytest.mark.parametrize(

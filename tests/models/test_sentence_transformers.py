@@ -1,6 +1,5 @@
 """The layout of sentence-transformers, as version 6.2 and the older ones write it."""
 
-import contextlib
 import json
 
 import numpy as np
@@ -90,24 +89,6 @@ def test_where_the_greatest_length_stands(written):
   assert load_sentence_transformer(written).max_length == 30
 
 
-@pytest.mark.parametrize(
-  ("normalizer", "lowers"),
-  [
-    (None, False),
-    ({"type": "NFC"}, False),
-    ({"type": "BertNormalizer", "lowercase": False}, False),
-    ({"type": "BertNormalizer", "lowercase": True}, True),
-    ({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]}, True),
-  ],
-)
-def test_lower_case_is_the_work_of_the_tokenizer(written, normalizer, lowers):
-  _json(written / "tokenizer.json", {"normalizer": normalizer})
-  load_sentence_transformer(written)
-  _json(written / "sentence_bert_config.json", {"do_lower_case": True})
-  with contextlib.nullcontext() if lowers else pytest.raises(ValueError, match="has do_lower_case=true, which is"):
-    load_sentence_transformer(written)
-
-
 def test_a_projection_without_bias(written):
   _json(written / "2_Dense" / "config.json", DENSE | {"bias": False})
   save_file({"linear.weight": PROJECTION["kernel"].T.copy()}, written / "2_Dense" / "model.safetensors")
@@ -193,6 +174,49 @@ def test_whose_prompt_is_whose(written, prompts, default, query, document):
   _json(written / "config_sentence_transformers.json", {"prompts": prompts, "default_prompt_name": default})
   found = load_sentence_transformer(written).prompts
   assert (found.get("query", ""), found.get("document", "")) == (query, document)
+
+
+DEFAULTS = {"default_prompt_name": "topic", "similarity_fn_name": "dot", "truncate_dim": 2}
+
+
+def test_what_a_call_without_a_name_takes_comes_back(tmp_path):
+  prompts = {"query": "q: ", "topic": "t: ", "plain": ""}
+  save_sentence_transformer(tmp_path, "mean", 4, {}, prompts, 128, defaults=DEFAULTS)
+  found = load_sentence_transformer(tmp_path)
+  assert found.defaults == DEFAULTS
+  assert found.prompts == {"query": "q: ", "topic": "t: ", "plain": ""}
+  saved = json.loads((tmp_path / "config_sentence_transformers.json").read_text())
+  assert saved["prompts"] == prompts | {"document": ""} and saved.items() >= DEFAULTS.items()
+
+
+@pytest.mark.parametrize(
+  ("settings", "defaults"),
+  [
+    ({}, {}),
+    ({"default_prompt_name": None, "similarity_fn_name": None, "truncate_dim": None}, {}),
+    ({"default_prompt_name": "document"}, {"default_prompt_name": "document"}),  # every model has this one
+    ({"similarity_fn_name": "maxsim"}, {}),  # which sentence-transformers takes for its default too
+  ],
+)
+def test_what_a_directory_does_not_say_is_not_written(written, settings, defaults):
+  _json(written / "config_sentence_transformers.json", {"prompts": {"query": "q: "}} | settings)
+  assert load_sentence_transformer(written).defaults == defaults
+
+
+@pytest.mark.parametrize(
+  ("settings", "message"),
+  [
+    ({"default_prompt_name": "topic"}, "default_prompt_name='topic', .*; name one of query, document, all, or null"),
+    ({"default_prompt_name": ["topic"]}, "of another type"),
+    ({"truncate_dim": 0}, "truncate_dim=0; expected a positive number of dimensions, or null"),
+    ({"truncate_dim": "8"}, "truncate_dim='8'; expected a positive number"),
+    ({"truncate_dim": True}, "truncate_dim=True; expected a positive number"),
+  ],
+)
+def test_what_no_call_can_take(written, settings, message):
+  _json(written / "config_sentence_transformers.json", {"prompts": {"all": "a: "}} | settings)
+  with pytest.raises(ValueError, match=message):
+    load_sentence_transformer(written)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_a_text_is_the_mean_of_its_words_without_special_tokens(directory, table
   assert not vectors[-1].any()
 
 
-def test_only_its_tokenizer_cuts_a_text(directory, table, tokenizer):
+def test_only_its_tokenizer_cuts_a_text(directory, table, tokenizer, tmp_path):
   long = " ".join(TEXTS[2:3] * 100)
   np.testing.assert_allclose(load(directory).encode([long])[0], mean_of_rows(table, tokenizer, long), atol=1e-6)
   path = directory / "tokenizer.json"
@@ -59,8 +59,12 @@ def test_only_its_tokenizer_cuts_a_text(directory, table, tokenizer):
   np.testing.assert_allclose(load(directory).encode([long])[0], mean_of_rows(table, tokenizer, long, 3), atol=1e-6)
   settings["truncation"]["direction"] = "Left"
   path.write_text(json.dumps(settings))
-  with pytest.raises(ValueError, match="cuts the beginning of a text"):
-    load(directory)
+  last = long + " moon soup goal"
+  rows = table[tokenizer.encode(last, add_special_tokens=False).ids[-3:]].mean(0)
+  left = load(directory)
+  np.testing.assert_allclose(left.encode([last])[0], rows / np.linalg.norm(rows), atol=1e-6)
+  export.write(left, tmp_path / "out")
+  np.testing.assert_array_equal(load(tmp_path / "out").encode([last]), left.encode([last]))
 
 
 def test_the_table_of_model2vec_has_another_name(directory, table):
@@ -119,8 +123,8 @@ def test_a_tokenizer_of_another_model_is_refused(directory, table):
     ({"max_length": 1.5}, "expected a positive integer max_length"),
     ({"max_length": True}, "expected a positive integer max_length"),
     ({"max_length": None}, "expected a positive integer max_length"),
-    ({"direction": 5}, "tokenizer.json has truncation.direction=5; expected 'Right'"),
-    ({"direction": None}, "tokenizer.json has truncation.direction=None; expected 'Right'"),
+    ({"direction": 5}, "tokenizer.json has truncation.direction=5; expected 'Right' or 'Left'"),
+    ({"direction": None}, "tokenizer.json has truncation.direction=None; expected 'Right' or 'Left'"),
   ],
 )
 def test_a_truncation_that_is_none_is_refused(directory, change, message):
