@@ -41,6 +41,7 @@ from hostile_inputs import (
   weights,
   zipped,
 )
+import ml_dtypes
 import numpy as np
 import pyarrow as pa
 
@@ -304,29 +305,43 @@ _NPY = [  # name, vectors.npy, what the teacher answers, what the contender answ
   ("10 ** 30 rows", _shape(f"({10**30}, 3)"), "is no array", "is no array"),
   ("less than no rows", _shape("(-2, 3)", b"\0" * 24), "is no array", "is no array"),
   ("true for rows", _shape("(True, 3)", b"\0" * 24), "is no array", "is no array"),
-  ("one vector", npy(GOOD[0]), "expected float16 or float32 [texts, dimensions]", "expected one row for each"),
-  ("no dimension", npy(GOOD[:, :0]), "expected float16 or float32 [texts, dimensions]", "expected [2, dim]"),
-  ("three dimensions", npy(GOOD[None]), "expected float16 or float32 [texts, dimensions]", "expected one row for each"),
+  ("one vector", npy(GOOD[0]), "is float32 [3]; expected numbers [texts, dimensions]", "expected one row for each"),
+  ("no dimension", npy(GOOD[:, :0]), "is float32 [2, 0]; expected numbers [texts", "expected [2, dim]"),
+  ("three dimensions", npy(GOOD[None]), "is float32 [1, 2, 3]; expected numbers", "expected one row for each"),
   ("a row too many", npy(np.eye(3, dtype=np.float32)), "has 3 rows for the 2 texts", "expected one row for each"),
-  (
-    "strings",
-    npy(np.array([["a", "b"]] * 2)),
-    "expected float16 or float32",
-    "expected float32, or other real numbers",
-  ),
-  ("complex numbers", npy(GOOD.astype(np.complex64)), "expected float16 or float32", "expected float32, or other real"),
-  ("records", npy(np.zeros((2, 1), [("a", "<f4")])), "expected float16 or float32", "expected float32, or other real"),
   ("NaN", npy(np.full((2, 3), np.nan, np.float32)), "row 0 of", "hold NaN or infinity"),
   ("infinity", npy(np.array([[1, 0], [np.inf, 0]], np.float32)), "row 1 of", "1 of 2 vectors hold NaN or infinity"),
 ]
 _WITH_TEXTS = put("texts.jsonl", AB)
+_BITS = np.packbits(np.eye(2, 16) > 0, axis=1)
+_NOT_FLOATS = [  # name, vectors.npy, words of the remedy
+  ("strings", np.array([["a", "b"]] * 2), "if the numbers are real"),
+  ("bytes", np.array([[b"a", b"b"]] * 2), "if the numbers are real"),
+  ("complex numbers", GOOD.astype(np.complex64), "if the numbers are real"),
+  ("records", np.zeros((2, 1), [("a", "<f4")]), "if the numbers are real"),
+  ("records of two bytes", np.zeros((2, 1), [("a", "<f2")]), "if the numbers are real"),
+  ("long doubles", GOOD.astype(np.longdouble), "save a.astype(np.float32)"),
+  ("dates", GOOD.astype("datetime64[s]"), "save a.astype(np.float32)"),
+  ("packed bits (ubinary)", _BITS, "packed bits (ubinary) save 2.0 * np.unpackbits(a, axis=1) - 1"),
+  ("packed bits (binary)", (_BITS.astype(np.int16) - 128).astype(np.int8), "np.unpackbits(a.view(np.uint8) ^ 128"),
+  ("bits", GOOD > 0, "np.where(a, 1.0, -1.0)"),
+  ("int16", GOOD.astype(np.int16), "as they were before they became integers"),
+  ("big-endian uint32", GOOD.astype(">u4"), "as they were before they became integers"),
+  ("int64", GOOD.astype(np.int64), "as they were before they became integers"),
+  ("bfloat16", GOOD.astype(ml_dtypes.bfloat16), "NumPy stores bfloat16 as |V2"),
+  ("float8", GOOD.astype(ml_dtypes.float8_e4m3fn), "save a.astype(np.float32)"),
+]
 VECTORS = [
+  Bad(f"{door.__name__}: {name}: {part}", both(_WITH_TEXTS, npy(array)), door, words)
+  for name, array, remedy in _NOT_FLOATS
+  for door in (teacher, contender)
+  for part, words in (("what was expected", "; expected float16, float32 or float64: "), ("the remedy", remedy))
+] + [
   Bad(f"{door.__name__}: {name}", both(_WITH_TEXTS, make), door, words)
   for name, make, *answers in _NPY
   for door, words in zip((teacher, contender), answers, strict=True)
 ] + [
   Bad("teacher: vectors of zeros", both(_WITH_TEXTS, npy(GOOD * 0)), teacher, "has no direction"),
-  Bad("teacher: doubles", both(_WITH_TEXTS, npy(GOOD.astype(np.float64))), teacher, "expected float16 or float32"),
   Bad(
     "teacher: another text",
     both(put("texts.jsonl", '{"text": "a"}\n{"text": "c"}\n'), npy(GOOD)),

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "mtc"
 
 # A room may import the rooms of the lines above its own, and no other.
 ORDER = (
-  {"types", "lock", "whole"},
+  {"types", "lock", "whole", "vectors"},
   {"parallel"},
   {"losses", "models", "optim", "balancing", "geometry", "evaluators", "data"},
   {"config"},

@@ -19,7 +19,6 @@ from mtc.data.examples import (
 from mtc.data.leakage import HeldOut, Leaks, find_leaks, leakage_table
 from mtc.data.lookup import examples_of, find_texts
 from mtc.data.masking import Masker
-from mtc.data.npy import open_npy
 from mtc.data.origin import Changed
 from mtc.data.packing import Packer, best_fit
 from mtc.data.pipeline import make_input
@@ -69,7 +68,6 @@ __all__ = [
   "find_texts",
   "leakage_table",
   "make_input",
-  "open_npy",
   "prepare",
   "read",
   "read_judged",
