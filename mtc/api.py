@@ -220,15 +220,15 @@ def _vectors(answer: Any, count: int, width: int, name: str) -> np.ndarray:
 def _check_numbers(vectors: np.ndarray, source: str) -> None:
   """Raises ValueError for what JSON and base64 pass off as coordinates: bits, integers, other numbers than float32."""
   largest = float(np.abs(vectors).max(initial=0))
-  if largest > 1 and (vectors == np.rint(vectors)).all():
-    raise ValueError(
-      f"{source} gives vectors of whole numbers up to {largest:.0f}, which are packed bits or quantized vectors; "
-      "expected float32: ask for it at the endpoint"
-    )
   if largest > _LARGEST or 0 < largest < 1 / _LARGEST:
     raise ValueError(
       f"{source} gives vectors whose largest number is {largest:.3g}; expected float32 in JSON or base64, and this is "
       "what bits, integers or float16 look like when they are read as float32"
+    )
+  if largest > 1 and (vectors == np.rint(vectors)).all():
+    raise ValueError(
+      f"{source} gives vectors of whole numbers up to {largest:.0f}, which are packed bits or quantized vectors; "
+      "expected float32: ask for it at the endpoint"
     )
 
 

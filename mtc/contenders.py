@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from mtc import data, models
+from mtc import models
 from mtc.api import Api
 from mtc.embed import load
 from mtc.evaluators import BM25, Graded, Labelled, Parallel, Search, Table, TextEncoder, TfIdf

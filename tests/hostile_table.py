@@ -331,39 +331,45 @@ _NOT_FLOATS = [  # name, vectors.npy, words of the remedy
   ("bfloat16", GOOD.astype(ml_dtypes.bfloat16), "NumPy stores bfloat16 as |V2"),
   ("float8", GOOD.astype(ml_dtypes.float8_e4m3fn), "save a.astype(np.float32)"),
 ]
-VECTORS = [
-  Bad(f"{door.__name__}: {name}: {part}", both(_WITH_TEXTS, npy(array)), door, words)
-  for name, array, remedy in _NOT_FLOATS
-  for door in (teacher, contender)
-  for part, words in (("what was expected", "; expected float16, float32 or float64: "), ("the remedy", remedy))
-] + [
-  Bad(f"{door.__name__}: {name}", both(_WITH_TEXTS, make), door, words)
-  for name, make, *answers in _NPY
-  for door, words in zip((teacher, contender), answers, strict=True)
-] + [
-  Bad("teacher: vectors of zeros", both(_WITH_TEXTS, npy(GOOD * 0)), teacher, "has no direction"),
-  Bad(
-    "teacher: another text",
-    both(put("texts.jsonl", '{"text": "a"}\n{"text": "c"}\n'), npy(GOOD)),
-    teacher,
-    "have no vector",
-  ),
-  Bad("contender: no texts", npy(GOOD), contender, "texts.jsonl, the texts of"),
-  Bad("contender: texts that are none", both(put("texts.jsonl", "a\nb\n"), npy(GOOD)), contender, "texts.jsonl:1: b'a"),
-  Bad("contender: deep JSON", both(put("texts.jsonl", deep(100_000)), npy(GOOD)), contender, "texts.jsonl:1"),
-  Bad(
-    "contender: a number for a text",
-    both(put("texts.jsonl", '{"text": 1}'), npy(GOOD)),
-    contender,
-    "text and role are no strings",
-  ),
-  Bad(
-    "contender: another text",
-    both(put("texts.jsonl", '{"text": "a"}\n{"text": "c"}\n'), npy(GOOD)),
-    contender,
-    "lacks 1 of 2 texts",
-  ),
-]
+VECTORS = (
+  [
+    Bad(f"{door.__name__}: {name}: {part}", both(_WITH_TEXTS, npy(array)), door, words)
+    for name, array, remedy in _NOT_FLOATS
+    for door in (teacher, contender)
+    for part, words in (("what was expected", "; expected float16, float32 or float64: "), ("the remedy", remedy))
+  ]
+  + [
+    Bad(f"{door.__name__}: {name}", both(_WITH_TEXTS, make), door, words)
+    for name, make, *answers in _NPY
+    for door, words in zip((teacher, contender), answers, strict=True)
+  ]
+  + [
+    Bad("teacher: vectors of zeros", both(_WITH_TEXTS, npy(GOOD * 0)), teacher, "has no direction"),
+    Bad(
+      "teacher: another text",
+      both(put("texts.jsonl", '{"text": "a"}\n{"text": "c"}\n'), npy(GOOD)),
+      teacher,
+      "have no vector",
+    ),
+    Bad("contender: no texts", npy(GOOD), contender, "texts.jsonl, the texts of"),
+    Bad(
+      "contender: texts that are none", both(put("texts.jsonl", "a\nb\n"), npy(GOOD)), contender, "texts.jsonl:1: b'a"
+    ),
+    Bad("contender: deep JSON", both(put("texts.jsonl", deep(100_000)), npy(GOOD)), contender, "texts.jsonl:1"),
+    Bad(
+      "contender: a number for a text",
+      both(put("texts.jsonl", '{"text": 1}'), npy(GOOD)),
+      contender,
+      "text and role are no strings",
+    ),
+    Bad(
+      "contender: another text",
+      both(put("texts.jsonl", '{"text": "a"}\n{"text": "c"}\n'), npy(GOOD)),
+      contender,
+      "lacks 1 of 2 texts",
+    ),
+  ]
+)
 
 TOKENIZER = {
   "version": "1.0",

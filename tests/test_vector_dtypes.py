@@ -21,7 +21,7 @@ def quantize(low, high):
 
 LOW, HIGH = np.full(24, -2.0), np.full(24, 3.0)
 UBINARY = np.packbits(SIGNS > 0, axis=1)
-REMEDIES = {  # array as sentence-transformers' quantize_embeddings makes it, conversion as in the message, result, error
+REMEDIES = {  # array as quantize_embeddings makes it, conversion as in the message, result, error
   "ubinary": (UBINARY, "2.0 * np.unpackbits(a, axis=1) - 1", SIGNS, 0),
   "binary": (
     (UBINARY.astype(np.int16) - 128).astype(np.int8),
@@ -48,7 +48,10 @@ def test_the_remedy_gives_vectors(name, tmp_path):
   np.testing.assert_allclose(open_npy(path), expected, atol=error)
 
 
-@pytest.mark.parametrize("dtype", ["i2", ">u4", "i8", "c8", "O", "U3", "S3", "M8[s]", "V3", [("a", "f2")], np.longdouble])
+OTHERS = ["i2", ">u4", "i8", "c8", "O", "U3", "S3", "M8[s]", "V3", [("a", "f2")], np.longdouble]
+
+
+@pytest.mark.parametrize("dtype", OTHERS)
 def test_nothing_else_is_a_vector(dtype):
   with pytest.raises(ValueError, match="what came has the dtype .*; expected float16, float32 or float64: save "):
     check_dtype("what came", np.dtype(dtype))
