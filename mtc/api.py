@@ -17,7 +17,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-import tqdm
+
+from mtc.progress import Bar
 
 BATCH = 128  # texts of a request
 _LETTERS = 200_000  # of a request: endpoints limit its tokens too
@@ -112,7 +113,7 @@ class Api:
     self, cache: sqlite3.Connection, found: dict[str, np.ndarray], missing: Sequence[str], keys: dict[str, bytes]
   ) -> None:
     """Adds the vectors of the missing texts to `found` and to the cache, batch by batch."""
-    with tqdm.tqdm(total=len(missing), unit="text", desc=self.model, disable=not missing) as bar:
+    with Bar(total=len(missing), unit="text", desc=self.model, disable=not missing) as bar:
       for batch in _batches(missing):
         began = time.perf_counter()
         vectors = _vectors(self._post(batch), len(batch), self._width, self._name)

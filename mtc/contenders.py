@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from mtc import models
+from mtc import data, models
 from mtc.api import Api
 from mtc.embed import load
 from mtc.evaluators import BM25, Graded, Labelled, Parallel, Search, Table, TextEncoder, TfIdf
@@ -68,6 +68,7 @@ class Contender:
       return None
 
     def encode(texts: Sequence[str], role: str = "document") -> Any:
+      texts = data.as_texts(texts)
       began = time.perf_counter()
       rows: Any = fitted(texts, role=role)
       self.seconds, self.texts = self.seconds + time.perf_counter() - began, self.texts + len(texts)

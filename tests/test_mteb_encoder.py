@@ -72,7 +72,7 @@ def test_the_meta_names_the_run_and_changes_with_all_that_decides_the_vectors(di
 def test_bad_input(directory, without_mteb, monkeypatch):
   with pytest.raises(ValueError, match=r"role 'ask' of 'STS' is unknown to .*; it has prompts for query, document"):
     MtcEncoder(directory, roles={"STS": "ask"})
-  with pytest.raises(ValueError, match=r"dim=9 is not in 0\.\.8"):
+  with pytest.raises(ValueError, match=r"dim=9 is not in 1\.\.8"):
     MtcEncoder(directory, dim=9)
   monkeypatch.setitem(sys.modules, "mteb.models.model_meta", None)
   with pytest.raises(ImportError, match=r"pip install '\.\[mteb\]'"):

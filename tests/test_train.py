@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from mtc import data, fit, loop, remote, train
+from mtc import data, fit, progress, remote, train
 from mtc.balancing import Uncertainty
 from mtc.config import Evaluation, Experiment, Task
 from mtc.evaluators import KNN, Retrieval
@@ -222,7 +222,7 @@ def test_lines_after_the_last_checkpoint_of_a_killed_run_are_cut(experiment, who
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_ends_with_its_code(experiment, whole, tmp_path, monkeypatch, number, code):
   sent = []
-  update = loop.tqdm.tqdm.update
+  update = progress.Bar.update
 
   def update_and_signal(self, *args):
     if self.n == 2 and not sent and self.unit == "step":
@@ -230,7 +230,7 @@ def test_a_signal_saves_and_ends_with_its_code(experiment, whole, tmp_path, monk
       os.kill(os.getpid(), number)
     return update(self, *args)
 
-  monkeypatch.setattr(loop.tqdm.tqdm, "update", update_and_signal)
+  monkeypatch.setattr(progress.Bar, "update", update_and_signal)
   handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
   assert run(experiment, tmp_path / "run") == code
   assert handlers == [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)], "the handlers were not put back"

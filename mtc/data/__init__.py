@@ -26,6 +26,7 @@ from mtc.data.prepared import Prepared
 from mtc.data.sampling import Mixing, Sampler
 from mtc.data.sources import BadRow, Beir, Builtin, Folder, InMemory, Jsonl, Parquet, Rows, Source, Text, Tfds
 from mtc.data.teacher import Teacher, Vectors
+from mtc.data.text_list import as_texts
 from mtc.data.texts import read_texts
 from mtc.data.tokens import prepare
 
@@ -58,6 +59,7 @@ __all__ = [
   "Tfds",
   "Translations",
   "Vectors",
+  "as_texts",
   "batches",
   "belong",
   "best_fit",
