@@ -7,7 +7,6 @@ On many machines, I of N: the same with --shard I/N on each, and at the end, on 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-import contextlib
 from dataclasses import dataclass, replace
 import functools
 import hashlib
@@ -186,8 +185,11 @@ class Embedder:
       return part.texts[held], found[(part.row[held] - first) * slots + part.segment[held] - 1]
 
     yield encode(grids[0])  # alone, or two threads would compile the same
-    with ThreadPoolExecutor(_AT_A_TIME) as pool, contextlib.closing(pool.map(encode, grids[1:])) as others:
-      yield from others
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+      try:
+        yield from pool.map(encode, grids[1:])
+      finally:
+        pool.shutdown(cancel_futures=True)  # nobody wants the grids that wait, where this ends early
 
   def _placed(self) -> PyTree:
     """The parameters on the devices; put there once."""

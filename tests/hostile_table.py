@@ -18,6 +18,7 @@ from hostile_inputs import (
   deep,
   delete,
   edit,
+  encoded,
   header,
   jsonl,
   lines_folder,
@@ -282,6 +283,27 @@ TEXTS = [
 def _shape(shape, content=b"", kind="<f4"):
   return put("vectors.npy", npy_header(f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}", content))
 
+
+_SMALL = copied(small_model, lambda folder: None)
+_ENCODED = [  # name, texts, arguments, words
+  ("None among texts", ["a", None], {}, "texts[1] is None; expected a string"),
+  ("NaN among texts", ["a", "b", float("nan")], {}, "texts[2] is nan (float); expected a string"),
+  ("a number among texts", ["a", 3], {}, "texts[1] is 3 (int)"),
+  ("bytes among texts", ["a", b"b"], {}, "texts[1] is b'b' (bytes); expected a string (decode it)"),
+  ("a pair of texts", [["a", "b"]], {}, "texts[0] is ['a', 'b'] (list)"),
+  ("half a surrogate pair in a text", ["a", "b\ud83d"], {}, "character 2 is half a surrogate pair"),
+  ("one text", "a", {}, "texts is the str 'a'; expected a list of strings"),
+  ("texts without an order", {"a", "b"}, {}, "texts is a set, which has no order"),
+  ("texts by name", {"a": "b"}, {}, "texts is a dict"),
+  ("no texts", None, {}, "texts is None; expected a list of strings"),
+  ("texts of two dimensions", np.array([["a"]]), {}, "texts is a ndarray of 2 dimensions"),
+  ("Arrow's null", pa.array(["a", None]), {}, "texts[1] is None"),
+  ("no role", ["a"], {"role": None}, "role=None is unknown to this model"),
+  ("true dimensions", ["a"], {"dim": True}, "dim=True is no whole number"),
+  ("a fraction of dimensions", ["a"], {"dim": 2.0}, "dim=2.0 is no whole number"),
+  ("dimensions in a string", ["a"], {"dim": "3"}, "dim='3' is no whole number"),
+]
+ENCODED = [Bad(f"encode: {name}", _SMALL, encoded(texts, **options), words) for name, texts, options, words in _ENCODED]
 
 AB = '{"text": "a"}\n{"text": "b"}\n'
 GOOD = np.eye(2, 3, dtype=np.float32)
@@ -924,6 +946,20 @@ CONFIG_FILES = [
 ]
 
 TABLE = [
-  *(*JSONL, *GZIP, *FILES, *BEIR, *PARQUET, *TEXTS, *VECTORS, *TOKENIZERS, *CONFIGS, *MODELS, *ADAPTERS, *COMMANDS),
+  *(
+    *JSONL,
+    *GZIP,
+    *FILES,
+    *BEIR,
+    *PARQUET,
+    *TEXTS,
+    *ENCODED,
+    *VECTORS,
+    *TOKENIZERS,
+    *CONFIGS,
+    *MODELS,
+    *ADAPTERS,
+    *COMMANDS,
+  ),
   *CONFIG_FILES,
 ]

@@ -122,13 +122,41 @@ def test_role_dim_and_no_texts(embedder, texts):
     ({"role": "tweet"}, "role='tweet' is unknown.*query, document"),
     ({"dim": 9}, r"dim=9 is not in 1\.\.8"),
     ({"dim": 0}, "dim=0"),
+    ({"dim": True}, "dim=True is no whole number; expected one in 1..8, or None"),
+    ({"dim": 2.0}, r"dim=2\.0 is no whole number"),
+    ({"dim": "3"}, "dim='3' is no whole number"),
+    ({"dim": np.True_}, "dim=.*True.* is no whole number"),
+    ({"dim": [3]}, r"dim=\[3\] is no whole number"),
+    ({"dim": float("nan")}, "dim=nan is no whole number"),
+    ({"role": None}, "role=None is unknown.*query, document"),
+    ({"role": ["query"]}, r"role=\['query'\] is unknown"),
+    ({"role": 1}, "role=1 is unknown"),
   ],
 )
 def test_bad_arguments(embedder, arguments, message):
-  with pytest.raises(ValueError, match=message):
-    embedder.encode(["text"], **arguments)
+  for texts in (["text"], []):
+    with pytest.raises(ValueError, match=message):
+      embedder.encode(texts, **arguments)
   with pytest.raises(ValueError, match="expected a list"):
     embedder.encode("text")
+
+
+@pytest.mark.parametrize("bad", [None, float("nan"), 3, b"text", "\ud83d", ["a", "pair"]])
+def test_a_text_that_is_none_is_named_before_any_work(embedder, texts, monkeypatch, bad):
+  monkeypatch.setattr(embed_lib, "BLOCK", 20)
+  monkeypatch.setattr(Embedder, "block", lambda *_: pytest.fail("it began"))
+  for form in (list, tuple, iter):
+    with pytest.raises(ValueError, match=r"^texts\[70\] is .*; expected a string"):
+      embedder.encode(form([*texts[:70], bad, "the moon", None]))
+
+
+def test_texts_of_every_form_have_the_same_vectors_in_order(embedder, texts, monkeypatch):
+  monkeypatch.setattr(embed_lib, "BLOCK", 20)
+  few = [*texts[:50], "a\0b", ""]
+  expected = embedder.encode(few)
+  for form in (tuple, iter, np.array, lambda x: np.array(x, object), lambda x: [np.str_(text) for text in x]):
+    np.testing.assert_array_equal(embedder.encode(form(few), dim=np.int64(8)), expected)
+  assert embedder.encode(iter(()), dim=3).shape == (0, 3)
 
 
 def test_an_export_loads_as_it_was(embedder, exported, texts):

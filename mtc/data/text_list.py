@@ -57,4 +57,5 @@ def _shown(value: Any) -> str:
   return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
-_REPR = reprlib.Repr(maxstring=60, maxother=60, maxlong=60)
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 60
