@@ -96,8 +96,9 @@ class Embedder:
       ValueError: something else than strings, an unknown role, more dimensions than there are, or a vector that is not
         finite.
     """
-    texts, width = data.as_texts(texts), self.width_of(dim)
-    self._prompt(role)
+    width = self.width_of(dim)
+    self._prompt(role)  # raises before any work
+    texts = data.as_texts(texts)
     vectors = np.zeros((len(texts), width), np.float32)
     with Bar(total=len(texts), unit="text", disable=not progress) as bar:
       for first in range(0, len(texts), BLOCK):
