@@ -17,11 +17,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-import tqdm
+
+from mtc.progress import Bar
 
 BATCH = 128  # texts of a request
 _LETTERS = 200_000  # of a request: endpoints limit its tokens too
 _PATIENCE = 300  # seconds that an endpoint may ask to wait; longer, and it is better to come back later
+_LARGEST = 1e6  # no text embedding has such numbers; random bits that are read as float32 do
 _PASSING = (408, 409, 425, 429)  # statuses that another attempt may mend; 500 and above are taken for such too
 
 
@@ -91,7 +93,9 @@ class Api:
         f"the cache {self.cache} has vectors of {self._name} with {others.pop()} dimensions, and others have "
         f"{self._width}: it gives other vectors than before; remove the cache, or name another"
       )
-    return np.stack([found[text] for text in texts])
+    vectors = np.stack([found[text] for text in texts]) if texts else np.zeros((0, self._width), np.float32)
+    _check_numbers(vectors, f"the cache {self.cache} (remove it, or name another)")  # which an older version filled
+    return vectors
 
   @property
   def _name(self) -> str:
@@ -109,7 +113,7 @@ class Api:
     self, cache: sqlite3.Connection, found: dict[str, np.ndarray], missing: Sequence[str], keys: dict[str, bytes]
   ) -> None:
     """Adds the vectors of the missing texts to `found` and to the cache, batch by batch."""
-    with tqdm.tqdm(total=len(missing), unit="text", desc=self.model, disable=not missing) as bar:
+    with Bar(total=len(missing), unit="text", desc=self.model, disable=not missing) as bar:
       for batch in _batches(missing):
         began = time.perf_counter()
         vectors = _vectors(self._post(batch), len(batch), self._width, self._name)
@@ -195,7 +199,7 @@ def _vectors(answer: Any, count: int, width: int, name: str) -> np.ndarray:
     rows = {entry["index"]: _decoded(entry["embedding"]) for entry in answer["data"]}
     sizes = {row.shape for row in rows.values()}
     given = len(answer["data"])
-  except (KeyError, TypeError, ValueError) as error:
+  except (KeyError, OverflowError, TypeError, ValueError) as error:
     raise ValueError(
       f"{name} answers {str(answer)[:200]!r}, which is no list of embeddings with indexes ({error!r}); "
       "is it an OpenAI-compatible /v1/embeddings?"
@@ -210,17 +214,33 @@ def _vectors(answer: Any, count: int, width: int, name: str) -> np.ndarray:
   vectors = np.stack([rows[index] for index in range(count)])
   if not np.isfinite(vectors).all():
     raise ValueError(f"{name} gives vectors with NaN or infinity; its model is broken, or its precision too low")
+  _check_numbers(vectors, name)
   return vectors
+
+
+def _check_numbers(vectors: np.ndarray, source: str) -> None:
+  """Raises ValueError for what JSON and base64 pass off as coordinates: bits, integers, other numbers than float32."""
+  largest = float(np.abs(vectors).max(initial=0))
+  if largest > _LARGEST or 0 < largest < 1 / _LARGEST:
+    raise ValueError(
+      f"{source} gives vectors whose largest number is {largest:.3g}; expected float32 in JSON or base64, and this is "
+      "what bits, integers or float16 look like when they are read as float32"
+    )
+  if largest > 1 and (vectors == np.rint(vectors)).all():
+    raise ValueError(
+      f"{source} gives vectors of whole numbers up to {largest:.0f}, which are packed bits or quantized vectors; "
+      "expected float32: ask for it at the endpoint"
+    )
 
 
 def _decoded(embedding: Any) -> np.ndarray:
   """A list of numbers, or their little-endian float32 in base64."""
   if isinstance(embedding, str):
     return np.frombuffer(base64.b64decode(embedding, validate=True), "<f4")
-  vector = np.asarray(embedding, np.float32)
-  if vector.ndim != 1:
-    raise ValueError(f"an embedding of shape {vector.shape}")
-  return vector
+  if not all(type(number) in (int, float) for number in embedding):
+    raise ValueError("an embedding of something else than numbers")
+  with np.errstate(over="ignore"):  # what float32 cannot hold is infinity, and reported later
+    return np.asarray(embedding, np.float32)
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -23,6 +23,7 @@ from mtc import data, models
 from mtc.api import Api
 from mtc.embed import load
 from mtc.evaluators import BM25, Graded, Labelled, Parallel, Search, Table, TextEncoder, TfIdf
+from mtc.vectors import open_npy
 
 _KINDS = ("api", "st")
 
@@ -67,6 +68,7 @@ class Contender:
       return None
 
     def encode(texts: Sequence[str], role: str = "document") -> Any:
+      texts = data.as_texts(texts)
       began = time.perf_counter()
       rows: Any = fitted(texts, role=role)
       self.seconds, self.texts = self.seconds + time.perf_counter() - began, self.texts + len(texts)
@@ -181,7 +183,7 @@ def lookup(texts_path: Path, vectors_path: Path) -> TextEncoder:
       f"{texts_path}, the texts of {vectors_path}, is not there; name it with --texts=FILE.jsonl "
       "(--list_texts=FILE.jsonl writes the texts that are asked for)"
     )
-  vectors = data.open_npy(vectors_path)
+  vectors = open_npy(vectors_path)
   listed = _listed(texts_path)
   if vectors.ndim != 2 or len(vectors) != len(listed):
     raise ValueError(

@@ -5,14 +5,12 @@ python -m mtc.embed --model runs/a/export --input posts.jsonl --field text --out
 On many machines, I of N: the same with --shard I/N on each, and at the end, on any that sees the files, --merge N.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 import functools
 import hashlib
 import itertools
-import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,11 @@ from absl import app, flags
 import jax
 import numpy as np
 from tokenizers import Tokenizer
-import tqdm
 
-from mtc import cli, data, lock, models, parallel, records, shards
+from mtc import cli, data, lock, models, parallel, shards
 from mtc.data import read_texts
+from mtc.partial import PartialNpy
+from mtc.progress import Bar
 from mtc.step import embed as embed_tokens
 from mtc.types import PyTree, Tokens
 
@@ -72,13 +71,23 @@ class Embedder:
     params = models.merge_lora(params, self.spec.lora)
     return replace(self, params=params, spec=spec, encoder=models.build(self.config, spec))
 
+  def width_of(self, dim: int | None) -> int:
+    """Dimensions of a vector of which the first `dim` are kept, None = all; raises ValueError for a wrong number."""
+    if dim is None:
+      return self.width
+    if isinstance(dim, bool) or not isinstance(dim, int | np.integer):
+      raise ValueError(f"dim={dim!r} is no whole number; expected one in 1..{self.width}, or None for all dimensions")
+    if not 1 <= dim <= self.width:
+      raise ValueError(f"dim={dim} is not in 1..{self.width}, the dimensions of this model")
+    return int(dim)
+
   def encode(
-    self, texts: Sequence[str], role: str = "document", dim: int | None = None, progress: bool = False
+    self, texts: Iterable[str], role: str = "document", dim: int | None = None, progress: bool = False
   ) -> np.ndarray:
     """Unit vectors of texts; a text's vector does not depend on the others.
 
     Args:
-      texts: any number of strings.
+      texts: any number of strings in their order: a list, an array, a column of a table, a generator.
       role: whose prompt precedes them: "query" or "document".
       dim: keep the first so many dimensions (and bring them to unit length); None = all.
       progress: show it.
@@ -87,91 +96,188 @@ class Embedder:
       f32[texts, dim].
 
     Raises:
-      ValueError: an unknown role, more dimensions than there are, or a vector that is not finite.
+      ValueError: something else than strings, an unknown role, more dimensions than there are, or a vector that is not
+        finite.
     """
-    if isinstance(texts, str):
-      raise ValueError(f"texts is the string {texts[:40]!r}; expected a list of strings")
-    if role not in self.prompts:
-      raise ValueError(f"role={role!r} is unknown to this model; use one of {', '.join(self.prompts)}")
-    width = self.width
-    if dim is not None and not 1 <= dim <= width:
-      raise ValueError(f"dim={dim} is not in 1..{width}, the dimensions of this model")
+    width = self.width_of(dim)
+    self._prompt(role)  # raises before any work
+    texts = data.as_texts(texts)
     vectors = np.zeros((len(texts), width), np.float32)
-    bar = tqdm.tqdm(total=len(texts), unit="text", disable=not progress)
-    for start in range(0, len(texts), BLOCK):
-      block = texts[start : start + BLOCK]
-      vectors[start : start + len(block)] = self._encode_block([self.prompts[role] + text for text in block])
-      bar.update(len(block))
-    bar.close()
-    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    if bad.size:
-      raise ValueError(
-        f"{bad.size} of {len(texts)} vectors hold NaN or infinity, the first of text {bad[0]}: {texts[bad[0]][:80]!r}; "
-        "check the model's weights, and its loss if it was just trained"
-      )
-    if dim is None or dim == width:
-      return vectors
-    cut = vectors[:, :dim]
-    return cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-6)
+    with Bar(total=len(texts), unit="text", disable=not progress) as bar:
+      for first in range(0, len(texts), BLOCK):
+        for chosen, found in self.vectors(self.block(texts[first : first + BLOCK], role, first), dim):
+          vectors[first + chosen] = found
+          bar.update(len(chosen))
+    return vectors
 
-  def _encode_block(self, texts: Sequence[str]) -> np.ndarray:
-    ids, _ = data.tokenizer.encode(self.tokenizer, texts, self.max_length)
+  def _prompt(self, role: str) -> str:
+    if not isinstance(role, str) or role not in self.prompts:
+      raise ValueError(f"role={role!r} is unknown to this model; use one of {', '.join(self.prompts)}")
+    return self.prompts[role]
+
+  def block(self, texts: Sequence[str], role: str = "document", first: int = 0) -> "Block":
+    """Tokenizes texts, at least one, sorts them by length and packs them into grids.
+
+    Args:
+      texts: strings, all checked.
+      role: whose prompt precedes them.
+      first: the number of the first one, for messages.
+    """
+    prompt = self._prompt(role)
+    ids, _ = data.tokenizer.encode(self.tokenizer, [prompt + text for text in texts], self.max_length)
     lengths = np.array([len(i) for i in ids], np.int32)
     short = min(_SHORT, self.max_length)
     # No longer than the longest text wants, in powers of two: attention costs the square of a row, and some models
     # would take texts of 131,072 tokens.
     long = min(1 << (int(lengths.max()) - 1).bit_length(), self.max_length)
-    out = np.empty((len(texts), 0), np.float32)
+    parts = []
     for length, chosen in ((short, lengths <= short), (long, lengths > short)):
       index = np.flatnonzero(chosen)
-      if not index.size:
-        continue
-      # Longest first: what a grid holds is then alike in length, and packing fills the rows.
-      index = index[np.argsort(-lengths[index], kind="stable")]
-      vectors = self._encode_rows([ids[i] for i in index], lengths[index], length)
-      if not out.shape[1]:
-        out = np.empty((len(texts), vectors.shape[1]), np.float32)
-      out[index] = vectors
-    return out
+      if index.size:
+        # Longest first: what a grid holds is then alike in length, and packing fills the rows.
+        parts.append(_pack(ids, lengths, index[np.argsort(-lengths[index], kind="stable")], length))
+    return Block(texts, first, parts)
 
-  def _encode_rows(self, ids: Sequence[Sequence[int]], lengths: np.ndarray, length: int) -> np.ndarray:
-    """Packs texts that fit into rows of `length` and encodes the rows, grid by grid."""
-    slots = max(length // _SLOT, 1)
-    row, start, segment = data.best_fit(lengths, length, slots)
-    # Pooling costs as many products as there are slots: no more than the fullest row needs, in powers of two, for few
-    # shapes. Products with fewer slots than a short row has would round in another way.
-    slots = min(slots, max(_SHORT // _SLOT, 1 << (int(segment.max()) - 1).bit_length()))
-    devices = len(parallel.local_devices())
-    needed = -(-(int(row.max()) + 1) // devices)
-    most = max((_CPU_TOKENS if jax.default_backend() == "cpu" else _TOKENS) // length, 1)
-    full, rest = divmod(needed, most)
-    # The last grid holds what is left, in a power of two: so few shapes, and little that is computed for nothing.
-    rows = [most] * full + ([min(1 << (rest - 1).bit_length(), most)] if rest else [])
+  def vectors(self, block: "Block", dim: int | None = None, skip: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Encodes a block grid by grid.
 
-    flat = np.repeat(row * length + start, lengths) + _counts(lengths)
-    tokens = {name: np.zeros(devices * sum(rows) * length, np.int32) for name in ("ids", "segment", "position")}
-    tokens["ids"][flat] = np.concatenate([np.asarray(i, np.int32) for i in ids])
-    tokens["segment"][flat] = np.repeat(segment, lengths)
-    tokens["position"][flat] = _counts(lengths)
-    ends = np.cumsum(rows) * devices
+    Args:
+      block: made by `block`.
+      dim: as in `encode`.
+      skip: so many first grids are not encoded.
+
+    Yields:
+      For each grid the texts that it holds, as indexes of the block, and their unit vectors f32[texts, dim].
+
+    Raises:
+      ValueError: a vector is not finite.
+    """
+    width = self.width_of(dim)
+    for part in block.parts:
+      for chosen, found in self._encode(part, skip):
+        bad = chosen[~np.isfinite(found).all(axis=1)]
+        if bad.size:
+          raise ValueError(
+            f"the vector of text {block.first + bad.min()} holds NaN or infinity: {block.texts[bad.min()][:80]!r}; "
+            "check the model's weights, and its loss if it was just trained"
+          )
+        if width < self.width:
+          found = found[:, :width] / np.maximum(np.linalg.norm(found[:, :width], axis=1, keepdims=True), 1e-6)
+        yield chosen, found
+      skip = max(skip - len(part.rows), 0)
+
+  def _encode(self, part: "_Part", skip: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What `vectors` yields, before the cut, for the grids of a part that come after the first `skip`."""
+    grids = range(skip, len(part.rows))
+    if not grids:
+      return
+    length, slots, devices = part.length, part.slots, len(parallel.local_devices())
+    flat = np.repeat(part.row * length + part.start, part.lengths) + _counts(part.lengths)
+    tokens = {name: np.zeros(devices * sum(part.rows) * length, np.int32) for name in ("ids", "segment", "position")}
+    tokens["ids"][flat] = np.concatenate([np.asarray(i, np.int32) for i in part.ids])
+    tokens["segment"][flat] = np.repeat(part.segment, part.lengths)
+    tokens["position"][flat] = _counts(part.lengths)
+    ends = np.cumsum([0, *part.rows]) * devices
     function, params = _compiled(self.encoder), self._placed()
 
-    def encode(size: int, end: int) -> np.ndarray:
-      chosen = slice((end - devices * size) * length, end * length)
-      ids, segment, position = (values[chosen].reshape(devices, size, length) for values in tokens.values())
+    def encode(number: int) -> tuple[np.ndarray, np.ndarray]:
+      first, held = ends[number], slice(part.bounds[number], part.bounds[number + 1])
+      chosen = slice(first * length, ends[number + 1] * length)
+      ids, segment, position = (values[chosen].reshape(devices, -1, length) for values in tokens.values())
       grid = Tokens(ids=ids, segment=segment, position=position, slots=slots)
-      return np.asarray(function(params, grid)).reshape(devices * size * slots, -1)
+      found = np.asarray(function(params, grid)).reshape(ids.shape[0] * ids.shape[1] * slots, -1)
+      return part.texts[held], found[(part.row[held] - first) * slots + part.segment[held] - 1]
 
-    vectors = [encode(rows[0], ends[0])]  # alone, or two threads would compile the same
+    yield encode(grids[0])  # alone, or two threads would compile the same
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
-      vectors += pool.map(encode, rows[1:], ends[1:])
-    return np.concatenate(vectors)[row * slots + segment - 1]
+      try:
+        yield from pool.map(encode, grids[1:])
+      finally:
+        pool.shutdown(cancel_futures=True)  # nobody wants the grids that wait, where this ends early
 
   def _placed(self) -> PyTree:
     """The parameters on the devices; put there once."""
     if not all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(self.params)):
       self.params = parallel.replicate(self.params, everywhere=False)
     return self.params
+
+
+@dataclass
+class Block:
+  """Texts that are packed and encoded together.
+
+  Attributes:
+    texts: as they were given.
+    first: the number of the first one.
+    parts: the short ones and the long ones, packed.
+  """
+
+  texts: Sequence[str]
+  first: int
+  parts: "Sequence[_Part]"
+
+  @property
+  def grids(self) -> int:
+    """How many there are."""
+    return sum(len(part.rows) for part in self.parts)
+
+  def count(self, grids: int) -> int:
+    """How many texts the first grids hold."""
+    sizes = np.concatenate([np.diff(part.bounds) for part in self.parts])
+    return int(sizes[:grids].sum())
+
+  def digest(self) -> str:
+    """A hash of which texts are in which grid, which differs between numbers of devices."""
+    layout = hashlib.sha256()
+    for part in self.parts:
+      layout.update(f"{part.length} {part.slots} {part.rows} {part.bounds.tolist()}".encode())
+      layout.update(part.texts.astype("<i8").tobytes() + part.row.astype("<i8").tobytes())
+    return layout.hexdigest()
+
+
+@dataclass
+class _Part:
+  """Texts in rows of one length, and the grids of rows that are encoded one after another.
+
+  Attributes:
+    texts: i64[n], their indexes in the block, row by row.
+    ids: the tokens of each.
+    lengths, row, start, segment: i32[n]; how many tokens each has, and where they are.
+    length: tokens of a row.
+    slots: texts that a row may hold.
+    rows: of each grid, on each device.
+    bounds: i64[grids + 1]; grid `i` holds the texts bounds[i]:bounds[i + 1].
+  """
+
+  texts: np.ndarray
+  ids: Sequence[Sequence[int]]
+  lengths: np.ndarray
+  row: np.ndarray
+  start: np.ndarray
+  segment: np.ndarray
+  length: int
+  slots: int
+  rows: Sequence[int]
+  bounds: np.ndarray
+
+
+def _pack(ids: Sequence[Sequence[int]], lengths: np.ndarray, texts: np.ndarray, length: int) -> _Part:
+  """Packs the chosen texts, which fit into rows of `length`, in their order."""
+  slots = max(length // _SLOT, 1)
+  row, start, segment = data.best_fit(lengths[texts], length, slots)
+  # Pooling costs as many products as there are slots: no more than the fullest row needs, in powers of two, for few
+  # shapes. Products with fewer slots than a short row has would round in another way.
+  slots = min(slots, max(_SHORT // _SLOT, 1 << (int(segment.max()) - 1).bit_length()))
+  devices = len(parallel.local_devices())
+  needed = -(-(int(row.max()) + 1) // devices)
+  most = max((_CPU_TOKENS if jax.default_backend() == "cpu" else _TOKENS) // length, 1)
+  full, rest = divmod(needed, most)
+  # The last grid holds what is left, in a power of two: so few shapes, and little that is computed for nothing.
+  rows = [most] * full + ([min(1 << (rest - 1).bit_length(), most)] if rest else [])
+  order = np.argsort(row, kind="stable")
+  texts, row, start, segment = texts[order], row[order], start[order], segment[order]
+  bounds = np.searchsorted(row, np.cumsum([0, *rows]) * devices)
+  return _Part(texts, [ids[i] for i in texts], lengths[texts], row, start, segment, length, slots, rows, bounds)
 
 
 @functools.lru_cache(maxsize=4)
@@ -271,48 +377,37 @@ def embed_file(
 ) -> int:
   """Embeds the texts of a file, or this shard (index, of how many) of them, into a `.npy` of the same order.
 
-  It is written beside the output first and renamed at the end, and goes on where an earlier call of the same work
-  (`stamp`) was interrupted. Returns how many vectors there are.
+  It is written beside the output first, at least about once a minute, and renamed at the end. It goes on where an
+  earlier call of the same work (`stamp`) was interrupted, to the same bits on the same number of devices. Returns how
+  many vectors there are.
   """
   count = sum(1 for _ in read_texts(source, field_name))  # also finds a row that cannot be used before any work
   if not count:
     raise ValueError(f"{source} holds no text")
-  partial, progress = output.with_name(output.name + ".partial"), output.with_name(output.name + ".progress.json")
-  width = dim or model.width
+  width = model.width_of(dim or None)
   mine = shards.split(count, shard, BLOCK)
   stamp = {**stamp, "rows": count, "width": width, "shard": list(shard)}
-  done = _resume(partial, progress, stamp)
-  # Not through a map of the file: its pages would count as memory, and a full disk would kill the process.
-  with open(partial, "r+b" if done else "w+b") as file, tqdm.tqdm(total=len(mine), initial=done, unit="text") as bar:
-    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False}
-    np.lib.format.write_array_header_1_0(file, header | {"shape": (len(mine), width)})
-    file.seek(done * width * np.dtype(dtype).itemsize, os.SEEK_CUR)
-    for start, texts in _blocks(itertools.islice(read_texts(source, field_name), mine.start, mine.stop)):
-      if start < done:
-        continue
-      file.write(model.encode(texts, role=role, dim=dim or None).astype(dtype).data)
-      file.flush()
-      os.fsync(file.fileno())
-      records.write_json(progress, {"stamp": stamp, "done": start + len(texts)})
-      bar.update(len(texts))
-  os.replace(partial, output)
-  progress.unlink()
+  with PartialNpy(output, (len(mine), width), dtype, stamp) as file, Bar(total=len(mine), unit="text") as bar:
+    left = file.state
+    done = left.get("done", 0)
+    bar.skip(done)
+    start = 0
+    for texts in data.batches(itertools.islice(read_texts(source, field_name), mine.start, mine.stop), BLOCK, _LETTERS):
+      if start + len(texts) > done:
+        block = model.block(texts, role, mine.start + start)
+        # Other devices would have packed it in another way; it is then encoded again from its start.
+        skip = left.get("grids", 0) if left.get("plan") == block.digest() else 0
+        bar.skip(block.count(skip))
+        vectors, new = np.empty((len(texts), width), dtype), np.zeros(len(texts), bool)
+        for grids, (chosen, found) in enumerate(model.vectors(block, dim or None, skip), skip + 1):
+          vectors[chosen], new[chosen] = found, True
+          bar.update(len(chosen))
+          if grids < block.grids and file.due():
+            file.save(start, vectors, new, {"done": start, "grids": grids, "plan": block.digest()})
+        file.save(start, vectors, new, {"done": start + len(texts)})
+      start += len(texts)
+    file.finish()
   return len(mine)
-
-
-def _blocks(texts: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
-  start = 0
-  for block in data.batches(texts, BLOCK, _LETTERS):
-    yield start, block
-    start += len(block)
-
-
-def _resume(partial: Path, progress: Path, stamp: Mapping[str, Any]) -> int:
-  try:
-    saved = json.loads(progress.read_text())
-  except (OSError, ValueError):
-    return 0
-  return saved["done"] if partial.exists() and saved.get("stamp") == stamp else 0
 
 
 def _digest(path: Path) -> str:

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import tqdm
 
 from mtc import config, data, optim, parallel, records, remote
 from mtc.checkpoint import Checkpoints, check_finite, mend_scores
 from mtc.data.origin import Origin
+from mtc.progress import Bar
 from mtc.types import TrainState
 
 STOPPED = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -138,9 +138,7 @@ def _steps(
   schedule = optim.make_schedule(settings.optim, settings.steps)
   watch.restart()
   taken = saved = first
-  bar = tqdm.tqdm(
-    total=settings.steps, initial=first, unit="step", disable=not parallel.is_main_process(), mininterval=0.5
-  )
+  bar = Bar(total=settings.steps, initial=first, unit="step", disable=not parallel.is_main_process(), mininterval=0.5)
   batches = data.make_input(make_batch, first, end, settings.input)
   stopped, agree = 0, parallel.Agreement()
   with _signals() as seen, contextlib.closing(batches), contextlib.closing(bar):

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 from absl import app, flags
 from ml_collections import config_flags
 import numpy as np
-import tqdm
 
 from mtc import cli, data, whole
 from mtc.config import Experiment
 from mtc.embed import load
 from mtc.evaluators.encoder import vectors
+from mtc.progress import Bar
 
 _QUERIES, _DOCUMENTS = 256, 2**14  # that are compared at a time: about 150 MiB
 _ONES = 2**32 - 1
@@ -220,7 +220,7 @@ def choose(
   rng = np.random.default_rng(mining.seed)
   # Room for every masked document: then no query is left with less than `depth` others.
   k = mining.depth + max(map(len, texts.masked), default=0)
-  bar = tqdm.tqdm(total=len(queries), unit="query", disable=not progress)
+  bar = Bar(total=len(queries), unit="query", disable=not progress)
   for first, found, scores in nearest(queries, documents, k):
     for row, (columns, cosines) in enumerate(zip(found, scores, strict=True), first):
       least = (documents[texts.positives[row]] @ queries[row]).min()

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mtc.data import as_texts
 from mtc.embed import load
 
 
@@ -43,8 +44,8 @@ class MtcEncoder:
         raise ValueError(
           f"role {role!r} of {key!r} is unknown to {directory}; it has prompts for {', '.join(self.model.prompts)}"
         )
-    if not 0 <= dim <= self.model.width:
-      raise ValueError(f"dim={dim} is not in 0..{self.model.width}, the dimensions of this model; 0 takes all")
+    if dim != 0:
+      self.model.width_of(dim)
     path = Path(directory).absolute()
     self.mteb_model_meta = self._meta(name or (path.parent.name if path.name == "export" else path.name))
 
@@ -56,10 +57,19 @@ class MtcEncoder:
     hf_split: str = "",
     hf_subset: str = "",
     prompt_type: Any = None,
+    precision: Any = "float32",
     **unused: Any,
   ) -> np.ndarray:
-    """Unit vectors f32[texts, dim] of the texts of all batches; mteb's batch size plays no part."""
-    texts = [text for batch in inputs for text in batch["text"]]
+    """Unit vectors f32[texts, dim] of the texts of all batches; mteb's batch size plays no part.
+
+    Raises:
+      ValueError: another precision than float32, under which mteb would file the scores, or something else than texts.
+    """
+    if precision not in (None, "float32"):
+      raise ValueError(f"precision={precision!r} cannot be asked for; expected 'float32', the only one of this encoder")
+    texts = []
+    for number, batch in enumerate(inputs):
+      texts += as_texts(batch["text"], f"inputs[{number}]['text']")
     return self.model.encode(texts, role=self.role(task_metadata, prompt_type), dim=self.dim or None)
 
   def role(self, task: Any, prompt_type: Any = None) -> str:

@@ -111,6 +111,17 @@ def model(folder: Path) -> Any:
   return embed.load(folder).encode(["a note", ""])
 
 
+def encoded(texts: Any, **options: Any) -> Door:
+  """The door of texts that a caller gives to a model."""
+
+  def door(folder: Path) -> Any:
+    from mtc import embed
+
+    return embed.load(folder).encode(texts, **options)
+
+  return door
+
+
 def config_json(folder: Path) -> Any:
   """The config.json of a model directory alone."""
   from mtc import models

@@ -18,6 +18,7 @@ from hostile_inputs import (
   deep,
   delete,
   edit,
+  encoded,
   header,
   jsonl,
   lines_folder,
@@ -41,6 +42,7 @@ from hostile_inputs import (
   weights,
   zipped,
 )
+import ml_dtypes
 import numpy as np
 import pyarrow as pa
 
@@ -282,6 +284,27 @@ def _shape(shape, content=b"", kind="<f4"):
   return put("vectors.npy", npy_header(f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}", content))
 
 
+_SMALL = copied(small_model, lambda folder: None)
+_ENCODED = [  # name, texts, arguments, words
+  ("None among texts", ["a", None], {}, "texts[1] is None; expected a string"),
+  ("NaN among texts", ["a", "b", float("nan")], {}, "texts[2] is nan (float); expected a string"),
+  ("a number among texts", ["a", 3], {}, "texts[1] is 3 (int)"),
+  ("bytes among texts", ["a", b"b"], {}, "texts[1] is b'b' (bytes); expected a string (decode it)"),
+  ("a pair of texts", [["a", "b"]], {}, "texts[0] is ['a', 'b'] (list)"),
+  ("half a surrogate pair in a text", ["a", "b\ud83d"], {}, "character 2 is half a surrogate pair"),
+  ("one text", "a", {}, "texts is the str 'a'; expected a list of strings"),
+  ("texts without an order", {"a", "b"}, {}, "texts is a set, which has no order"),
+  ("texts by name", {"a": "b"}, {}, "texts is a dict"),
+  ("no texts", None, {}, "texts is None; expected a list of strings"),
+  ("texts of two dimensions", np.array([["a"]]), {}, "texts is a ndarray of 2 dimensions"),
+  ("Arrow's null", pa.array(["a", None]), {}, "texts[1] is None"),
+  ("no role", ["a"], {"role": None}, "role=None is unknown to this model"),
+  ("true dimensions", ["a"], {"dim": True}, "dim=True is no whole number"),
+  ("a fraction of dimensions", ["a"], {"dim": 2.0}, "dim=2.0 is no whole number"),
+  ("dimensions in a string", ["a"], {"dim": "3"}, "dim='3' is no whole number"),
+]
+ENCODED = [Bad(f"encode: {name}", _SMALL, encoded(texts, **options), words) for name, texts, options, words in _ENCODED]
+
 AB = '{"text": "a"}\n{"text": "b"}\n'
 GOOD = np.eye(2, 3, dtype=np.float32)
 _NPY = [  # name, vectors.npy, what the teacher answers, what the contender answers
@@ -304,51 +327,71 @@ _NPY = [  # name, vectors.npy, what the teacher answers, what the contender answ
   ("10 ** 30 rows", _shape(f"({10**30}, 3)"), "is no array", "is no array"),
   ("less than no rows", _shape("(-2, 3)", b"\0" * 24), "is no array", "is no array"),
   ("true for rows", _shape("(True, 3)", b"\0" * 24), "is no array", "is no array"),
-  ("one vector", npy(GOOD[0]), "expected float16 or float32 [texts, dimensions]", "expected one row for each"),
-  ("no dimension", npy(GOOD[:, :0]), "expected float16 or float32 [texts, dimensions]", "expected [2, dim]"),
-  ("three dimensions", npy(GOOD[None]), "expected float16 or float32 [texts, dimensions]", "expected one row for each"),
+  ("one vector", npy(GOOD[0]), "is float32 [3]; expected numbers [texts, dimensions]", "expected one row for each"),
+  ("no dimension", npy(GOOD[:, :0]), "is float32 [2, 0]; expected numbers [texts", "expected [2, dim]"),
+  ("three dimensions", npy(GOOD[None]), "is float32 [1, 2, 3]; expected numbers", "expected one row for each"),
   ("a row too many", npy(np.eye(3, dtype=np.float32)), "has 3 rows for the 2 texts", "expected one row for each"),
-  (
-    "strings",
-    npy(np.array([["a", "b"]] * 2)),
-    "expected float16 or float32",
-    "expected float32, or other real numbers",
-  ),
-  ("complex numbers", npy(GOOD.astype(np.complex64)), "expected float16 or float32", "expected float32, or other real"),
-  ("records", npy(np.zeros((2, 1), [("a", "<f4")])), "expected float16 or float32", "expected float32, or other real"),
   ("NaN", npy(np.full((2, 3), np.nan, np.float32)), "row 0 of", "hold NaN or infinity"),
   ("infinity", npy(np.array([[1, 0], [np.inf, 0]], np.float32)), "row 1 of", "1 of 2 vectors hold NaN or infinity"),
 ]
 _WITH_TEXTS = put("texts.jsonl", AB)
-VECTORS = [
-  Bad(f"{door.__name__}: {name}", both(_WITH_TEXTS, make), door, words)
-  for name, make, *answers in _NPY
-  for door, words in zip((teacher, contender), answers, strict=True)
-] + [
-  Bad("teacher: vectors of zeros", both(_WITH_TEXTS, npy(GOOD * 0)), teacher, "has no direction"),
-  Bad("teacher: doubles", both(_WITH_TEXTS, npy(GOOD.astype(np.float64))), teacher, "expected float16 or float32"),
-  Bad(
-    "teacher: another text",
-    both(put("texts.jsonl", '{"text": "a"}\n{"text": "c"}\n'), npy(GOOD)),
-    teacher,
-    "have no vector",
-  ),
-  Bad("contender: no texts", npy(GOOD), contender, "texts.jsonl, the texts of"),
-  Bad("contender: texts that are none", both(put("texts.jsonl", "a\nb\n"), npy(GOOD)), contender, "texts.jsonl:1: b'a"),
-  Bad("contender: deep JSON", both(put("texts.jsonl", deep(100_000)), npy(GOOD)), contender, "texts.jsonl:1"),
-  Bad(
-    "contender: a number for a text",
-    both(put("texts.jsonl", '{"text": 1}'), npy(GOOD)),
-    contender,
-    "text and role are no strings",
-  ),
-  Bad(
-    "contender: another text",
-    both(put("texts.jsonl", '{"text": "a"}\n{"text": "c"}\n'), npy(GOOD)),
-    contender,
-    "lacks 1 of 2 texts",
-  ),
+_BITS = np.packbits(np.eye(2, 16) > 0, axis=1)
+_NOT_FLOATS = [  # name, vectors.npy, words of the remedy
+  ("strings", np.array([["a", "b"]] * 2), "if the numbers are real"),
+  ("bytes", np.array([[b"a", b"b"]] * 2), "if the numbers are real"),
+  ("complex numbers", GOOD.astype(np.complex64), "if the numbers are real"),
+  ("records", np.zeros((2, 1), [("a", "<f4")]), "if the numbers are real"),
+  ("records of two bytes", np.zeros((2, 1), [("a", "<f2")]), "if the numbers are real"),
+  ("long doubles", GOOD.astype(np.longdouble), "save a.astype(np.float32)"),
+  ("dates", GOOD.astype("datetime64[s]"), "save a.astype(np.float32)"),
+  ("packed bits (ubinary)", _BITS, "packed bits (ubinary) save 2.0 * np.unpackbits(a, axis=1) - 1"),
+  ("packed bits (binary)", (_BITS.astype(np.int16) - 128).astype(np.int8), "np.unpackbits(a.view(np.uint8) ^ 128"),
+  ("bits", GOOD > 0, "np.where(a, 1.0, -1.0)"),
+  ("int16", GOOD.astype(np.int16), "as they were before they became integers"),
+  ("big-endian uint32", GOOD.astype(">u4"), "as they were before they became integers"),
+  ("int64", GOOD.astype(np.int64), "as they were before they became integers"),
+  ("bfloat16", GOOD.astype(ml_dtypes.bfloat16), "NumPy stores bfloat16 as |V2"),
+  ("float8", GOOD.astype(ml_dtypes.float8_e4m3fn), "save a.astype(np.float32)"),
 ]
+VECTORS = (
+  [
+    Bad(f"{door.__name__}: {name}: {part}", both(_WITH_TEXTS, npy(array)), door, words)
+    for name, array, remedy in _NOT_FLOATS
+    for door in (teacher, contender)
+    for part, words in (("what was expected", "; expected float16, float32 or float64: "), ("the remedy", remedy))
+  ]
+  + [
+    Bad(f"{door.__name__}: {name}", both(_WITH_TEXTS, make), door, words)
+    for name, make, *answers in _NPY
+    for door, words in zip((teacher, contender), answers, strict=True)
+  ]
+  + [
+    Bad("teacher: vectors of zeros", both(_WITH_TEXTS, npy(GOOD * 0)), teacher, "has no direction"),
+    Bad(
+      "teacher: another text",
+      both(put("texts.jsonl", '{"text": "a"}\n{"text": "c"}\n'), npy(GOOD)),
+      teacher,
+      "have no vector",
+    ),
+    Bad("contender: no texts", npy(GOOD), contender, "texts.jsonl, the texts of"),
+    Bad(
+      "contender: texts that are none", both(put("texts.jsonl", "a\nb\n"), npy(GOOD)), contender, "texts.jsonl:1: b'a"
+    ),
+    Bad("contender: deep JSON", both(put("texts.jsonl", deep(100_000)), npy(GOOD)), contender, "texts.jsonl:1"),
+    Bad(
+      "contender: a number for a text",
+      both(put("texts.jsonl", '{"text": 1}'), npy(GOOD)),
+      contender,
+      "text and role are no strings",
+    ),
+    Bad(
+      "contender: another text",
+      both(put("texts.jsonl", '{"text": "a"}\n{"text": "c"}\n'), npy(GOOD)),
+      contender,
+      "lacks 1 of 2 texts",
+    ),
+  ]
+)
 
 TOKENIZER = {
   "version": "1.0",
@@ -938,6 +981,20 @@ CONFIG_FILES = [
 ]
 
 TABLE = [
-  *(*JSONL, *GZIP, *FILES, *BEIR, *PARQUET, *TEXTS, *VECTORS, *TOKENIZERS, *CONFIGS, *MODELS, *ADAPTERS, *COMMANDS),
+  *(
+    *JSONL,
+    *GZIP,
+    *FILES,
+    *BEIR,
+    *PARQUET,
+    *TEXTS,
+    *ENCODED,
+    *VECTORS,
+    *TOKENIZERS,
+    *CONFIGS,
+    *MODELS,
+    *ADAPTERS,
+    *COMMANDS,
+  ),
   *CONFIG_FILES,
 ]

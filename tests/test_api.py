@@ -2,9 +2,11 @@
 
 import base64
 from collections.abc import Callable
+import contextlib
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import json
+import sqlite3
 import threading
 import time
 
@@ -17,7 +19,7 @@ from mtc.api import Api
 
 def vector(text: str, width: int = 4) -> list[float]:
   """What the server's model makes of a text."""
-  return [float(len(text)), *(float(text.count(c)) for c in "abcdefgh"[: width - 1])]
+  return [len(text) + 0.25, *(float(text.count(c)) for c in "abcdefgh"[: width - 1])]
 
 
 def answer(texts, width=4):
@@ -205,6 +207,19 @@ REFUSED = {
   "no dimensions": (one(embedding=[]), "0 dimensions"),
   "NaN": (one(embedding=[1.0, float("nan")]), "NaN or infinity"),
   "no numbers": (one(embedding=["x"]), "is no list of embeddings"),
+  "numbers as strings": (one(embedding=["0.5", "1"]), "is no list of embeddings"),
+  "booleans": (one(embedding=[True, False]), "is no list of embeddings"),
+  "lists of numbers": (one(embedding=[[0.5], [0.5]]), "is no list of embeddings"),
+  "an object": (one(embedding={"0": 0.5}), "is no list of embeddings"),
+  "a number of 400 digits": (one(embedding=[10**400]), "is no list of embeddings"),
+  "a number past float32": (one(embedding=[1e300]), "NaN or infinity"),
+  "packed bits": (one(embedding=[200, 13, 0, 255]), "whole numbers up to 255, which are packed bits or quantized"),
+  "packed bits as fractions": (one(embedding=[200.0, 13.0]), "whole numbers up to 200"),
+  "calibrated int8": (one(embedding=[-120, 3, 77]), "whole numbers up to 120"),
+  "float16 in base64": (
+    one(embedding=base64.b64encode(np.full(8, 0.05, np.float16).tobytes()).decode()), "what bits, integers or float16"),
+  "int8 in base64": (
+    one(embedding=base64.b64encode(np.full(8, 105, np.int8).tobytes()).decode()), "what bits, integers or float16"),
   "no base64": (one(embedding="?"), "is no list of embeddings"),
   "another answer": (lambda texts: {"models": []}, "is no list of embeddings"),
   "a list": (lambda texts: [1], "is no list of embeddings"),
@@ -275,3 +290,22 @@ def test_bad_settings_and_a_cache_that_is_none(endpoint, tmp_path):
 def test_nobody_listens(tmp_path):
   with pytest.raises(ValueError, match="failed 2 times, at last: .*refused"):
     Api("http://127.0.0.1:9/v1", "m", tmp_path / "c", attempts=2, sleep=lambda seconds: None)(["a"])
+
+
+@pytest.mark.parametrize("rows", [[[0, 0], [0, 0]], [[1, 0], [0, -1]], [[1, 0.5], [2, 3]], [[1, -1], [-1, 1]]])
+def test_whole_numbers_that_a_float_vector_may_hold_are_read(rows, endpoint, client):
+  """JavaScript writes 1.0 as 1, and an empty text may have a vector of zeros."""
+  endpoint.faults = [send(lambda texts: {"data": [{"index": i, "embedding": row} for i, row in enumerate(rows)]})]
+  np.testing.assert_array_equal(client(["a", "b"]), rows)
+
+
+def test_packed_bits_that_an_older_version_kept_are_refused(client):
+  client(["a", "b"])
+  with contextlib.closing(sqlite3.connect(client.cache)) as cache, cache:
+    cache.execute("UPDATE vectors SET vector = ?", (np.array([200, 13, 0, 255], "<f4").tobytes(),))
+  with pytest.raises(ValueError, match=r"the cache .*cache\.sqlite \(remove it, or name another\) gives .* up to 255"):
+    client(["a", "b"])
+
+
+def test_no_text_is_no_request(endpoint, client):
+  assert client([]).shape[0] == 0 and not endpoint.asked

@@ -69,6 +69,13 @@ def test_vectors_of_a_file_cost_no_time(folder):
   assert one.cost() == contenders.Cost(3, 6, None)
 
 
+@pytest.mark.parametrize("given", ["v.npy", "tfidf", "bm25", "api=http://h/v1#m"])
+def test_texts_that_are_none_are_named_whatever_is_scored(folder, given):
+  (one,) = parse([given], "", endpoint)
+  with pytest.raises(ValueError, match=r"texts\[1\] is None; expected a string"):
+    one.encoder(TABLE)(["the dog", None])
+
+
 def test_words_have_the_cost_of_their_entries():
   tfidf, bm25 = parse(["tfidf", "bm25"], "", endpoint)
   tfidf.encoder(TABLE)(["a cat sat", "the dog", "which cat"])

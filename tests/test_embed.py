@@ -1,9 +1,13 @@
 """Texts to vectors: an export loads as it was, a vector depends on its text alone, files go on where they stopped."""
 
+import contextlib
 import dataclasses
 import json
+import os
+import signal
 import subprocess
 import sys
+import types
 
 import huggingface_hub
 import jax
@@ -11,9 +15,10 @@ import numpy as np
 import pytest
 
 import mtc
-from mtc import data, embed as embed_lib, export, models
+from mtc import data, embed as embed_lib, export, models, partial
 from mtc.embed import Embedder, embed_file, read_texts
 from mtc.models import ModelSpec
+from mtc.partial import PartialNpy
 from mtc.types import Tokens
 
 SPEC = ModelSpec(layers=2, width=16, heads=2, mlp_width=32, positions=160, dim=8, dropout=0.0, dtype="float32")
@@ -117,13 +122,41 @@ def test_role_dim_and_no_texts(embedder, texts):
     ({"role": "tweet"}, "role='tweet' is unknown.*query, document"),
     ({"dim": 9}, r"dim=9 is not in 1\.\.8"),
     ({"dim": 0}, "dim=0"),
+    ({"dim": True}, "dim=True is no whole number; expected one in 1..8, or None"),
+    ({"dim": 2.0}, r"dim=2\.0 is no whole number"),
+    ({"dim": "3"}, "dim='3' is no whole number"),
+    ({"dim": np.True_}, "dim=.*True.* is no whole number"),
+    ({"dim": [3]}, r"dim=\[3\] is no whole number"),
+    ({"dim": float("nan")}, "dim=nan is no whole number"),
+    ({"role": None}, "role=None is unknown.*query, document"),
+    ({"role": ["query"]}, r"role=\['query'\] is unknown"),
+    ({"role": 1}, "role=1 is unknown"),
   ],
 )
 def test_bad_arguments(embedder, arguments, message):
-  with pytest.raises(ValueError, match=message):
-    embedder.encode(["text"], **arguments)
+  for texts in (["text"], []):
+    with pytest.raises(ValueError, match=message):
+      embedder.encode(texts, **arguments)
   with pytest.raises(ValueError, match="expected a list"):
     embedder.encode("text")
+
+
+@pytest.mark.parametrize("bad", [None, float("nan"), 3, b"text", "\ud83d", ["a", "pair"]])
+def test_a_text_that_is_none_is_named_before_any_work(embedder, texts, monkeypatch, bad):
+  monkeypatch.setattr(embed_lib, "BLOCK", 20)
+  monkeypatch.setattr(Embedder, "block", lambda *_: pytest.fail("it began"))
+  for form in (list, tuple, iter):
+    with pytest.raises(ValueError, match=r"^texts\[70\] is .*; expected a string"):
+      embedder.encode(form([*texts[:70], bad, "the moon", None]))
+
+
+def test_texts_of_every_form_have_the_same_vectors_in_order(embedder, texts, monkeypatch):
+  monkeypatch.setattr(embed_lib, "BLOCK", 20)
+  few = [*texts[:50], "a\0b", ""]
+  expected = embedder.encode(few)
+  for form in (tuple, iter, np.array, lambda x: np.array(x, object), lambda x: [np.str_(text) for text in x]):
+    np.testing.assert_array_equal(embedder.encode(form(few), dim=np.int64(8)), expected)
+  assert embedder.encode(iter(()), dim=3).shape == (0, 3)
 
 
 def test_an_export_loads_as_it_was(embedder, exported, texts):
@@ -191,15 +224,15 @@ def test_a_file_of_texts_becomes_a_file_of_vectors(embedder, texts, tmp_path, dt
 
 def _interrupt_the_third_block(monkeypatch) -> list[int]:
   """Returns the sizes of the blocks that are encoded from now on."""
-  encode, calls = Embedder.encode, []
+  block, calls = Embedder.block, []
 
-  def counted(self, block, **arguments):
-    calls.append(len(block))
+  def counted(self, texts, *arguments):
+    calls.append(len(texts))
     if len(calls) == 3:
       raise KeyboardInterrupt
-    return encode(self, block, **arguments)
+    return block(self, texts, *arguments)
 
-  monkeypatch.setattr(Embedder, "encode", counted)
+  monkeypatch.setattr(Embedder, "block", counted)
   return calls
 
 
@@ -226,6 +259,171 @@ def test_other_work_does_not_go_on_from_what_is_left(embedder, texts, tmp_path, 
   before = len(calls)
   _embed(embedder, source, tmp_path / "out.npy", stamp="two")
   assert sum(calls[before:]) == len(texts)
+
+
+@pytest.fixture
+def grids(monkeypatch):
+  """Small grids, and the tokens of each that is encoded from now on; `stop` raises in the place of one."""
+  monkeypatch.setattr(embed_lib, "_SHORT", 32)
+  monkeypatch.setattr(embed_lib, "_CPU_TOKENS", 4 * 32)
+  # Every grid is yielded before the next one is begun, as it is where grids take long.
+  monkeypatch.setattr(embed_lib.ThreadPoolExecutor, "map", lambda self, *arguments: (yield from map(*arguments)))
+  compiled, seen = embed_lib._compiled, types.SimpleNamespace(tokens=[], stop=None)
+
+  def counted(encoder):
+    function = compiled(encoder)
+
+    def encode(params, tokens):
+      if len(seen.tokens) == seen.stop:
+        raise KeyboardInterrupt
+      seen.tokens.append(tokens.ids)
+      return function(params, tokens)
+
+    return encode
+
+  monkeypatch.setattr(embed_lib, "_compiled", counted)
+  return seen
+
+
+@pytest.fixture
+def clock(monkeypatch, grids):
+  """A clock by which a grid takes 25 seconds."""
+  monkeypatch.setattr(partial, "monotonic", lambda: 25.0 * len(grids.tokens))
+
+
+@pytest.mark.parametrize("dtype, dim", [("float32", 0), ("float16", 4)])
+@pytest.mark.parametrize("stop", [4, 9])
+def test_a_file_that_is_stopped_within_a_block_goes_on_to_the_same_bytes(
+  embedder, texts, tmp_path, grids, clock, dtype, dim, stop
+):
+  source = _write(tmp_path / "texts.jsonl", [*texts[:900], *["moon " * 60] * 70])
+  _embed(embedder, source, tmp_path / "whole.npy", dtype=dtype, dim=dim)
+  every, grids.tokens[:] = list(grids.tokens), []
+  grids.stop = stop
+  with pytest.raises(KeyboardInterrupt):
+    _embed(embedder, source, tmp_path / "out.npy", dtype=dtype, dim=dim)
+  saved = json.loads((tmp_path / "out.npy.progress.json").read_text())
+  assert saved["done"] == 0 and saved["grids"] == stop - stop % 3 < len(every)
+  grids.tokens[:], grids.stop = [], None
+  _embed(embedder, source, tmp_path / "out.npy", dtype=dtype, dim=dim)
+  assert len(grids.tokens) == len(every) - saved["grids"]
+  for found, expected in zip(grids.tokens, every[saved["grids"] :], strict=True):
+    np.testing.assert_array_equal(found, expected)
+  assert (tmp_path / "out.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+  assert sorted(p.name for p in tmp_path.iterdir()) == ["out.npy", "texts.jsonl", "whole.npy"]
+
+
+def test_a_save_within_a_block_comes_about_every_minute(embedder, texts, tmp_path, grids, clock, monkeypatch):
+  save, saves = PartialNpy.save, []
+
+  def counted(self, first, rows, new, state):
+    saves.append((len(grids.tokens), int(new.sum()), state))
+    save(self, first, rows, new, state)
+
+  monkeypatch.setattr(PartialNpy, "save", counted)
+  monkeypatch.setattr(embed_lib, "BLOCK", 700)
+  _embed(embedder, _write(tmp_path / "texts.jsonl", texts), tmp_path / "out.npy")
+  at = [grid for grid, _, state in saves if not state["done"]]
+  assert len(at) >= 2 and set(np.diff([0, *at])) == {3}, saves  # 75 seconds each
+  assert [state["done"] for *_, state in saves if "grids" not in state] == [700, len(texts)]
+  assert sum(rows for _, rows, _ in saves) == len(texts), "a row is written once"
+
+
+def test_grids_of_another_layout_are_encoded_again(embedder, texts, tmp_path, grids, clock, monkeypatch):
+  """As on another number of devices."""
+  source = _write(tmp_path / "texts.jsonl", texts)
+  grids.stop = 4
+  with pytest.raises(KeyboardInterrupt):
+    _embed(embedder, source, tmp_path / "out.npy")
+  assert (tmp_path / "out.npy.progress.json").exists()
+  grids.stop = None
+  monkeypatch.setattr(embed_lib, "_CPU_TOKENS", 8 * 32)
+  _embed(embedder, source, tmp_path / "out.npy")
+  _embed(embedder, source, tmp_path / "whole.npy")
+  assert (tmp_path / "out.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+
+
+def test_what_other_work_has_overwritten_is_not_gone_on_from(embedder, texts, tmp_path, grids, clock):
+  source = _write(tmp_path / "texts.jsonl", texts)
+  for stamp, stop in (("one", 4), ("two", 5), ("one", None)):  # "two" is stopped before it has saved anything
+    grids.stop = stop
+    with pytest.raises(KeyboardInterrupt) if stop else contextlib.nullcontext():
+      _embed(embedder, source, tmp_path / "out.npy", stamp)
+  np.testing.assert_allclose(np.load(tmp_path / "out.npy"), embedder.encode(texts), atol=1e-6)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from mtc import embed, partial
+
+partial.SECONDS, embed._CPU_TOKENS, embed._SHORT = 0, 128, 32
+compiled, grids, stop = embed._compiled, [], int(sys.argv[4])
+
+def counted(encoder):
+  def encode(params, tokens):
+    if len(grids) == stop:
+      os.kill(os.getpid(), signal.SIGKILL)
+    grids.append(tokens)
+    return compiled(encoder)(params, tokens)
+  return encode
+
+embed._compiled = counted
+embed.embed_file(
+  embed.load(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), field_name="text", role="query", dim=0,
+  dtype="float32", stamp={"stamp": "one"},
+)
+print(len(grids))
+"""
+
+
+def test_a_file_whose_process_is_killed_within_a_block_goes_on_to_the_same_bytes(exported, texts, tmp_path):
+  source = _write(tmp_path / "texts.jsonl", texts)
+
+  def run(name, stop):
+    command = [sys.executable, "-c", KILLED, str(exported), str(source), str(tmp_path / name), str(stop)]
+    done = subprocess.run(command, env=os.environ | {"JAX_NUM_CPU_DEVICES": "1"}, capture_output=True, text=True)
+    return done.returncode, done.stdout.strip()
+
+  code, every = run("whole.npy", -1)
+  assert code == 0
+  assert run("out.npy", 12) == (-signal.SIGKILL, "")
+  saved = json.loads((tmp_path / "out.npy.progress.json").read_text())
+  assert saved["done"] == 0 and 1 <= saved["grids"] <= 12
+  assert run("out.npy", -1) == (0, str(int(every) - saved["grids"]))
+  assert (tmp_path / "out.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_the_bar_moves_within_a_block(embedder, texts, grids, monkeypatch, progress):
+  update, counts = embed_lib.Bar.update, []
+  monkeypatch.setattr(embed_lib.Bar, "update", lambda self, count: counts.append(count) or update(self, count))
+  embedder.encode(texts, progress=progress)
+  assert len(counts) == len(grids.tokens) > 5 and sum(counts) == len(texts)
+
+
+def test_a_vector_that_is_not_finite_is_named(embedder, texts, tmp_path, monkeypatch):
+  compiled = embed_lib._compiled
+  few = [*texts[:60], "long " * 140, *texts[60:100]]
+
+  def broken(encoder):
+    function = compiled(encoder)
+
+    def encode(params, tokens):
+      found = np.array(function(params, tokens))
+      return found * np.nan if tokens.ids.shape[-1] > embed_lib._SHORT else found
+
+    return encode
+
+  monkeypatch.setattr(embed_lib, "_compiled", broken)
+  words = "the vector of text 60 holds NaN or infinity: 'long long .*; check the model's weights"
+  with pytest.raises(ValueError, match=words):
+    embedder.encode(few)
+  monkeypatch.setattr(embed_lib, "BLOCK", 30)  # then it is the first text of the third block
+  with pytest.raises(ValueError, match=words):
+    embedder.encode(few)
+  with pytest.raises(ValueError, match=words):
+    _embed(embedder, _write(tmp_path / "texts.jsonl", few), tmp_path / "out.npy")
 
 
 def test_texts_of_each_kind_of_file(tmp_path):

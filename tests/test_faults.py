@@ -13,7 +13,7 @@ from killable import experiment as tiny
 import numpy as np
 import pytest
 
-from mtc import data, loop, train
+from mtc import data, progress, train
 from mtc.optim import OptimSpec
 
 
@@ -108,14 +108,14 @@ def test_weights_that_are_not_finite_are_not_saved(experiment, tmp_path, monkeyp
 
 def change_at(monkeypatch, step: int, change) -> None:
   """Calls `change` once so many steps are taken."""
-  update = loop.tqdm.tqdm.update
+  update = progress.Bar.update
 
   def update_and_change(self, *args):
     if not self.disable and self.unit == "step" and self.n == step - 1:
       change()
     return update(self, *args)
 
-  monkeypatch.setattr(loop.tqdm.tqdm, "update", update_and_change)
+  monkeypatch.setattr(progress.Bar, "update", update_and_change)
 
 
 def test_data_that_change_during_a_run_are_refused_and_the_run_goes_on_with_the_old_ones(

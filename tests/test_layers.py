@@ -10,12 +10,12 @@ PACKAGE = Path(__file__).parent.parent / "mtc"
 
 # A room may import the rooms of the lines above its own, and no other.
 ORDER = (
-  {"types", "lock", "whole", "paths"},
+  {"types", "lock", "whole", "paths", "vectors", "progress"},
   {"parallel"},
   {"losses", "models", "optim", "balancing", "geometry", "evaluators", "data"},
   {"config"},
   {"step", "checkpoint", "records", "remote", "cli", "flops", "fit", "negatives"},
-  {"loop", "diagnose", "api", "shards"},
+  {"loop", "diagnose", "api", "shards", "partial"},
   {"embed"},
   {"contenders", "pages"},
   {"export", "evaluate", "mine", "card", "start", "mteb_encoder", "__init__"},

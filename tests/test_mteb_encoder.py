@@ -72,8 +72,20 @@ def test_the_meta_names_the_run_and_changes_with_all_that_decides_the_vectors(di
 def test_bad_input(directory, without_mteb, monkeypatch):
   with pytest.raises(ValueError, match=r"role 'ask' of 'STS' is unknown to .*; it has prompts for query, document"):
     MtcEncoder(directory, roles={"STS": "ask"})
-  with pytest.raises(ValueError, match=r"dim=9 is not in 0\.\.8"):
+  with pytest.raises(ValueError, match=r"dim=9 is not in 1\.\.8"):
     MtcEncoder(directory, dim=9)
+  for dim in (True, 2.0, "3"):
+    with pytest.raises(ValueError, match=f"dim={dim!r} is no whole number"):
+      MtcEncoder(directory, dim=dim)
+  encoder = MtcEncoder(directory)
+  with pytest.raises(ValueError, match=r"inputs\[1\]\['text'\]\[2\] is None; expected a string"):
+    encoder.encode([{"text": ["a"]}, {"text": ["a", "b", None]}], task_metadata=task())
+  with pytest.raises(ValueError, match=r"inputs\[0\]\['text'\] is the str 'a text'; expected a list"):
+    encoder.encode([{"text": "a text"}], task_metadata=task())
+  for precision in ("ubinary", "binary", "int8", "float16"):
+    with pytest.raises(ValueError, match=f"precision='{precision}' cannot be asked for; expected 'float32'"):
+      encoder.encode([{"text": ["a"]}], task_metadata=task(), precision=precision)
+  assert encoder.encode([{"text": ["a"]}], task_metadata=task(), precision="float32").dtype == np.float32
   monkeypatch.setitem(sys.modules, "mteb.models.model_meta", None)
   with pytest.raises(ImportError, match=r"pip install '\.\[mteb\]'"):
     MtcEncoder(directory)

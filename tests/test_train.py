@@ -16,7 +16,7 @@ from orbax.checkpoint import CheckpointManager
 import pytest
 from safetensors.numpy import load_file
 
-from mtc import data, fit, loop, remote, train
+from mtc import data, fit, progress, remote, train
 from mtc.balancing import Uncertainty
 from mtc.config import Evaluation, Experiment, Task
 from mtc.evaluators import KNN, Retrieval
@@ -257,7 +257,7 @@ def test_lines_after_the_last_checkpoint_of_a_killed_run_are_cut(experiment, who
 def send_at(monkeypatch, step: int, number: int) -> None:
   """Sends this process a signal once so many steps are taken."""
   sent = []
-  update = loop.tqdm.tqdm.update
+  update = progress.Bar.update
 
   def update_and_signal(self, *args):
     if self.n == step - 1 and not sent and self.unit == "step":
@@ -265,7 +265,7 @@ def send_at(monkeypatch, step: int, number: int) -> None:
       os.kill(os.getpid(), number)
     return update(self, *args)
 
-  monkeypatch.setattr(loop.tqdm.tqdm, "update", update_and_signal)
+  monkeypatch.setattr(progress.Bar, "update", update_and_signal)
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

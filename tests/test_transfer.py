@@ -9,7 +9,7 @@ import signal
 import numpy as np
 import pytest
 
-from mtc import data, evaluate, loop, train, transfer
+from mtc import data, evaluate, progress, train, transfer
 from mtc.config import Evaluation, Experiment, Task
 from mtc.embed import load
 from mtc.evaluators import KNN, Retrieval, SameLabelRetrieval
@@ -222,7 +222,7 @@ def test_a_stopped_report_goes_on_to_the_same(experiment, whole, monkeypatch, ca
   before, name = untimed(whole), "alone-search_tweets-examples-lr0.01-seed0"
   shutil.rmtree(whole / "runs" / name)
   (whole / "transfer.json").unlink()
-  update = loop.tqdm.tqdm.update
+  update = progress.Bar.update
 
   def update_and_signal(self, *args):
     if getattr(self, "unit", "") == "step" and self.n == 1:
@@ -231,7 +231,7 @@ def test_a_stopped_report_goes_on_to_the_same(experiment, whole, monkeypatch, ca
 
   handler = signal.getsignal(signal.SIGTERM)
   with monkeypatch.context() as patch:
-    patch.setattr(loop.tqdm.tqdm, "update", update_and_signal)
+    patch.setattr(progress.Bar, "update", update_and_signal)
     assert run(experiment, whole) == 143
   assert signal.getsignal(signal.SIGTERM) is handler
   assert "saved at step 2 of 4" in capsys.readouterr().out

@@ -19,7 +19,6 @@ from mtc.data.examples import (
 from mtc.data.leakage import HeldOut, Leaks, find_leaks, leakage_table
 from mtc.data.lookup import examples_of, find_texts
 from mtc.data.masking import Masker
-from mtc.data.npy import open_npy
 from mtc.data.origin import Changed
 from mtc.data.packing import Packer, best_fit
 from mtc.data.pipeline import make_input
@@ -27,6 +26,7 @@ from mtc.data.prepared import Prepared
 from mtc.data.sampling import Draw, Mixing, Sampler
 from mtc.data.sources import BadRow, Beir, Builtin, Folder, InMemory, Jsonl, Parquet, Rows, Source, Text, Tfds
 from mtc.data.teacher import Teacher, Vectors
+from mtc.data.text_list import as_texts
 from mtc.data.texts import read_texts
 from mtc.data.tokens import prepare
 
@@ -60,6 +60,7 @@ __all__ = [
   "Tfds",
   "Translations",
   "Vectors",
+  "as_texts",
   "batches",
   "belong",
   "best_fit",
@@ -70,7 +71,6 @@ __all__ = [
   "find_texts",
   "leakage_table",
   "make_input",
-  "open_npy",
   "prepare",
   "read",
   "read_judged",

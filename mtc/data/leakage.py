@@ -9,12 +9,12 @@ from pathlib import Path
 import unicodedata
 
 import numpy as np
-from tqdm import tqdm
 
 from mtc.data import cache
 from mtc.data.batches import batches
 from mtc.data.examples import Example, Kind, read
 from mtc.data.sources import Rows
+from mtc.progress import Bar
 
 NEAR = 0.8  # the Jaccard similarity of two texts' shingles from which on one is nearly the other
 SHINGLE = 5  # characters in a row
@@ -147,7 +147,7 @@ def find_leaks(
   name = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
 
   def make(directory: Path) -> None:
-    rows = tqdm(read(source, split, examples, on_bad_row), "leakage", unit=" examples", leave=False)
+    rows = Bar(read(source, split, examples, on_bad_row), desc="leakage", unit=" examples", leave=False)
     (directory / "leaks.json").write_text(json.dumps(dataclasses.asdict(held_out.seen_in(rows))), "utf-8")
 
   return cache.find_or_make(Path(cache_dir) / name, _open, make)

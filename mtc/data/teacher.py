@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtc.data.npy import open_npy
 from mtc.data.texts import read_texts
+from mtc.vectors import open_npy
 
 _BLOCK = 2**14  # vectors that are looked at together
 _SUFFIXES = (".gz", ".jsonl", ".parquet", ".txt")
@@ -22,7 +22,7 @@ class Vectors:
   Attributes:
     texts: .jsonl, .jsonl.gz, .parquet or .txt; in the data directory of the run where it is relative.
     field: of the texts in JSONL and Parquet.
-    npy: float16 or float32 [texts, k], of any length; "" = beside the texts: `posts.jsonl` has `posts.npy`.
+    npy: float16, float32 or float64 [texts, k], of any length; "" = beside the texts: `posts.jsonl` has `posts.npy`.
   """
 
   texts: str
@@ -159,8 +159,9 @@ class Teacher:
   def _blocks(self) -> Iterator[np.ndarray]:
     for file, table in zip(self._files, self._tables, strict=True):
       for start in range(0, len(table), _BLOCK):
-        block = table[start : start + _BLOCK].astype(np.float32)
-        lengths = np.linalg.norm(block, axis=1)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinity, and reported below
+          block = table[start : start + _BLOCK].astype(np.float32)
+          lengths = np.linalg.norm(block, axis=1)
         bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
         if bad.size:
           raise ValueError(
@@ -176,9 +177,8 @@ def _open(file: Vectors) -> np.ndarray:
       f"--output {file.npy} makes it"
     )
   table = open_npy(file.npy)
-  if table.ndim != 2 or not table.shape[1] or table.dtype not in (np.float16, np.float32):
-    found = f"{table.dtype} {list(table.shape)}"
-    raise ValueError(f"{file.npy} is {found}; expected float16 or float32 [texts, dimensions]")
+  if table.ndim != 2 or not table.shape[1]:
+    raise ValueError(f"{file.npy} is {table.dtype} {list(table.shape)}; expected numbers [texts, dimensions]")
   return table
 
 

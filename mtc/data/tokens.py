@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
-from tqdm import tqdm
 
 from mtc.data import cache, tokenizer as tokenizers_
 from mtc.data.examples import Kind, read
@@ -20,6 +19,7 @@ from mtc.data.origin import Changed, Origin
 from mtc.data.prepared import Prepared
 from mtc.data.sources import Rows
 from mtc.data.teacher import Teacher
+from mtc.progress import Bar
 
 _FORMAT = 2  # raise it whenever the same input would give other files
 _BLOCK = 8192  # texts tokenised at a time: the most that is held as text,
@@ -89,7 +89,7 @@ def prepare(
 
   def make(directory: Path) -> None:
     writer = _Writer(directory, tokenizer, max_length, prompts, examples, teacher)
-    bar = tqdm(desc=f"tokens of {split}", unit=" texts", disable=not progress, leave=False)
+    bar = Bar(desc=f"tokens of {split}", unit=" texts", disable=not progress, leave=False)
     skipped: Counter[str] = Counter()
     left_out = frozenset(without)
     with bar, open(directory / "tokens.npy", "wb") as file:

@@ -7,6 +7,7 @@ import numpy as np
 from scipy import sparse
 
 from mtc.evaluators.metrics import Measured
+from mtc.vectors import check_dtype
 
 Vectors = Any  # f32[rows, dim]: an np.ndarray, or a sparse.csr_array, which SciPy does not annotate
 
@@ -39,13 +40,15 @@ def vectors(encode: TextEncoder, texts: Sequence[str], role: str = "document") -
   Vectors that were stored in half precision, or by a model that does not normalise, are thus compared by cosine too.
 
   Raises:
-    ValueError: not one row of numbers for each text, or rows that are not finite.
+    ValueError: not one row for each text, rows of integers or of anything else that holds no coordinates, or rows that
+      are not finite.
   """
   rows: Vectors = encode(texts, role=role)
+  if not sparse.issparse(rows):
+    rows = np.asarray(rows)
   if rows.ndim != 2 or rows.shape[0] != len(texts) or not rows.shape[1]:
     raise ValueError(f"the encoder returned shape {rows.shape} for {len(texts)} texts; expected [{len(texts)}, dim]")
-  if rows.dtype.kind not in "fiub":
-    raise ValueError(f"the encoder returned vectors of {rows.dtype}; expected float32, or other real numbers")
+  check_dtype("what the encoder returned", rows.dtype)
   if isinstance(rows, np.ndarray):
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinity, and reported below
       rows = rows.astype(np.float32, copy=False)

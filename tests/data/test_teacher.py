@@ -42,7 +42,7 @@ def unit(x):
   return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f2", ">f4", ">f8"])
 def test_a_vector_belongs_to_its_text_by_hand(make, vectors, dtype):
   first, a = vectors(TEXTS[:3], "queries", 1, dtype)
   second, b = vectors(TEXTS[2:], "corpus", 2, dtype)  # "wind" is there twice: its first vector counts
@@ -111,9 +111,10 @@ def test_another_teacher_is_other_data(make, vectors):
   [
     ({"texts": TEXTS[2:]}, r"2 of 4 texts have no vector in .*posts\.jsonl, for example 'rain'; embed the texts"),
     ({"table": np.ones((6, 5), np.float32)}, r"posts\.npy has 6 rows for the 7 texts of .*posts\.jsonl"),
-    ({"table": np.ones((7, 5), np.float64)}, r"posts\.npy is float64 \[7, 5\]; expected float16 or float32 \[texts"),
+    ({"table": np.ones((7, 5), np.uint8)}, r"posts\.npy has the dtype uint8; expected .*np\.unpackbits\(a, axis"),
     ({"table": np.ones(7, np.float32)}, r"posts\.npy is float32 \[7\]; expected"),
     ({"table": np.array([[{}]])}, r"posts\.npy is no array of numbers"),
+    ({"table": np.full((7, 5), 1e300)}, r"row 0 of .*posts\.npy has no direction \(its length is inf\)"),
     ({"table": np.full((7, 5), np.nan, np.float32)}, r"row 0 of .*posts\.npy has no direction \(its length is nan\)"),
     ({"table": np.eye(7, 5, dtype=np.float32)}, r"row 5 of .*posts\.npy has no direction \(its length is 0\.0\)"),
   ],

@@ -67,6 +67,7 @@ def test_a_language_is_the_mean_of_its_texts_among_all(numbered):
 
 def test_a_limit_draws_texts_by_the_seed():
   table, vectors = made(np.random.default_rng(3))
+  vectors = vectors.astype(np.float32)
   table.languages = ["de"] * 30 + ["ja"] * 30
   seen = {}
 

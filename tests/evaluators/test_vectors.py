@@ -49,7 +49,13 @@ def test_what_float32_cannot_hold_is_infinity():
     vectors(lambda texts, role: ROWS * 1e300, TEXTS)
 
 
-@pytest.mark.parametrize("kind", [str, complex])
+@pytest.mark.parametrize("kind", [str, complex, object, bool, np.int8, np.uint8, np.int64, np.longdouble])
 def test_vectors_are_real_numbers(kind):
-  with pytest.raises(ValueError, match="the encoder returned vectors of .*; expected float32, or other real numbers"):
+  words = "what the encoder returned has the dtype .*; expected float16, float32 or float64"
+  with pytest.raises(ValueError, match=words):
     vectors(lambda texts, role: ROWS.astype(kind), TEXTS)
+  with pytest.raises(ValueError, match=words):
+    vectors(lambda texts, role: ROWS.astype(kind).tolist() if kind is np.int8 else ROWS.astype(kind), TEXTS)
+  if kind in (bool, np.int8):
+    with pytest.raises(ValueError, match=words):
+      vectors(lambda texts, role: sparse.csr_array(ROWS.astype(kind)), TEXTS)
