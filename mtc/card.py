@@ -35,7 +35,7 @@ def text(
   environment: Mapping[str, Any],
   before: Mapping[str, Any],
   scores: Mapping[str, float],
-  skipped: data.SkippedRows,
+  skipped: data.SkippedRows | None = None,
 ) -> str:
   """The README.md of an export. It holds nothing that another run of the same command would change.
 
@@ -74,7 +74,7 @@ def text(
         if any(measured.startswith(f"{name}/") for measured in scores)
       ],
     ),
-    *_skipped(experiment, skipped),
+    *_skipped(experiment, skipped or {}),
     *_by_language(before, scores),
     *_loading(embedder),
     "## Tasks",

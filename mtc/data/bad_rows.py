@@ -87,7 +87,7 @@ class Skipped:
         unknown[what] -= 1
       else:
         counts[f"{what}: {reason}"] += 1
-    return dict(counts)
+    return dict(sorted(counts.items()))
 
 
 def must_stop(on_bad_row: str) -> bool:
