@@ -69,6 +69,18 @@ def test_what_belongs_together_is_masked_by_id_and_by_text():
   assert texts.repeated == 2
 
 
+def test_a_query_that_is_a_document_is_not_its_own_negative():
+  """By its id: the text of the document may be another, as where it has a title."""
+  rows = [pair("how tall is it", "its height", "1a", "1b"), pair("its height", "how tall is it", "1b", "1a")]
+  rows.append(pair("no id", "here"))
+  texts = mine.join(rows, [("1a", "Height. How tall is it"), ("", "other")])
+  named = {query: {texts.documents[d] for d in masked} for query, masked in zip(texts.queries, texts.masked)}
+  both = {"its height", "how tall is it", "Height. How tall is it"}
+  assert named == {"how tall is it": both, "its height": both, "no id": {"here"}}
+  chosen, _ = choose(unit(np.random.default_rng(0), 3), unit(np.random.default_rng(1), 5), texts, Mining())
+  assert [{texts.documents[d] for d in row if d >= 0} for row in chosen[:2]] == [{"here", "other"}] * 2
+
+
 RULES = {
   "nothing": Mining(num_negatives=2),
   "ranks": Mining(num_negatives=2, range_min=3, range_max=6),
@@ -231,6 +243,10 @@ def test_bad_documents_are_skipped_like_bad_pairs(data_dir, tmp_path):
   _, whole = mine.read_task(data.Beir(str(data_dir / "search_tweets")), "train", data.Pairs(), data.Skipped("stop"))
   _, texts = mine.read_task(data.Beir(str(folder)), "train", data.Pairs(), data.Skipped("skip"))
   assert texts.documents == whole.documents
+  with open(folder / "qrels/train.tsv", "w") as file:
+    file.write("q0\tbroken\t1\n")
+  with pytest.raises(ValueError, match=r"has no pair; 1 document left out \(broken JSON\), 1 document left out"):
+    mine.read_task(data.Beir(str(folder)), "train", data.Pairs(), data.Skipped("skip"))
   with pytest.raises(data.BadRow, match="broken JSON"):
     mine.read_task(data.Beir(str(folder)), "train", data.Pairs(), data.Skipped("stop"))
 

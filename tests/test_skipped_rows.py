@@ -220,6 +220,50 @@ def test_rows_of_every_kind_are_counted(examples, evaluator, rows, capsys):
   assert capsys.readouterr().out.count("1 row left out (not an object)") == 1 + bool(reference)
 
 
+def test_mining_prints_the_counts(tmp_path):
+  (tmp_path / "c.py").write_text(
+    "from mtc import data\nfrom mtc.config import Experiment, Task\ndef get_config():\n"
+    f"  return Experiment(tasks={{'search': Task(data.Beir({str(BONDS)!r}))}}, on_bad_row='skip')\n"
+  )
+  command = [sys.executable, "-m", "mtc.mine", f"--config={tmp_path / 'c.py'}", "--task=search", "--split=test"]
+  command += ["--model=mtc-mini", f"--output={tmp_path / 'hard.jsonl'}"]
+  done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+  assert done.returncode == 0, done.stderr
+  assert f"split 'test': {data.in_words({EMPTY: 1, **NO_QUERY})}\n" in done.stdout
+  assert len((tmp_path / "hard.jsonl").read_text().splitlines()) == 2
+
+
+OWN = CASES / "query_is_a_document"
+# Of mtc-mini, as mteb and pytrec_eval have them with and without identical ids.
+LEFT_OUT = {"mrr@10": 11 / 12, "ndcg@10": 0.9375, "recall@1": 0.875}
+KEPT = {"mrr@10": 0.46875, "ndcg@10": 0.6058981, "recall@1": 0.0}
+
+
+def test_a_query_that_is_a_document_does_not_find_itself(mini, capsys):
+  table, _ = read(data.Beir(str(OWN)), data.Pairs(), Retrieval(), "stop")
+  assert "split test: 8 of 8 queries have the id of a document, which is left out of" in capsys.readouterr().out
+  for evaluator, wanted in ((Retrieval(), LEFT_OUT), (Retrieval(keep_identical_ids=True), KEPT)):
+    scores = evaluator(mini.encode, table)
+    assert {name: scores[name] for name in wanted} == pytest.approx(wanted)
+  read(data.Beir(str(OWN)), data.Pairs(), Retrieval(keep_identical_ids=True), "stop")
+  assert capsys.readouterr().out == ""
+
+
+def test_identical_ids_of_pairs(mini, capsys):
+  rows = [row for _, row in data.Beir(str(OWN)).rows("test")]
+  table, _ = read(data.InMemory({"test": rows}), data.Pairs(), Retrieval())
+  assert Retrieval()(mini.encode, table)["mrr@10"] == pytest.approx(LEFT_OUT["mrr@10"])
+  plain = [{name: row[name] for name in ("anchor", "positive")} for row in rows]
+  table, _ = read(data.InMemory({"test": plain}), data.Pairs(), Retrieval())
+  assert Retrieval()(mini.encode, table)["mrr@10"] == pytest.approx(KEPT["mrr@10"]), "they have no ids"
+  capsys.readouterr()
+  rows = [{"anchor": text, "positive": text + "!", "anchor_id": text, "positive_id": text} for text in "abc"]
+  read(data.InMemory({"test": rows}), data.Pairs(), Retrieval())
+  assert "for 3 of them it is judged relevant, which counts as a miss (keep_identical_ids=True of Ret" in (
+    capsys.readouterr().out
+  )
+
+
 def test_nothing_is_said_where_nothing_is_skipped(capsys):
   _, skipped = read(data.Jsonl(str(CASES / "posts_without_text"), {"test": "train.jsonl"}), data.SameLabel(), KNN())
   assert skipped == {} and capsys.readouterr().out == ""
