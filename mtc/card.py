@@ -35,6 +35,7 @@ def text(
   environment: Mapping[str, Any],
   before: Mapping[str, Any],
   scores: Mapping[str, float],
+  skipped: data.SkippedRows | None = None,
 ) -> str:
   """The README.md of an export. It holds nothing that another run of the same command would change.
 
@@ -45,6 +46,7 @@ def text(
     environment: versions, devices and the command, as in environment.json.
     before: scores of TF-IDF and of the untrained model, as in before.json.
     scores: of the trained model.
+    skipped: of each evaluation and split, how many rows were left out, by reason.
   """
   tasks = ", ".join(experiment.tasks)
   languages = sorted({language for report in reports.values() for language in report["languages"]})
@@ -72,6 +74,7 @@ def text(
         if any(measured.startswith(f"{name}/") for measured in scores)
       ],
     ),
+    *_skipped(experiment, skipped or {}),
     *_by_language(before, scores),
     *_loading(embedder),
     "## Tasks",
@@ -173,6 +176,15 @@ def _by_language(before: Mapping[str, Any], scores: Mapping[str, float]) -> Iter
   if rows:
     yield "By language:"
     yield _table(["", "TF-IDF", "before", "after"], [[_safe(name), *_cells(name, before, scores)] for name in rows])
+
+
+def _skipped(experiment: Experiment, skipped: data.SkippedRows) -> Iterator[str]:
+  """What the tests lack because it cannot be read; of the splits that the scores of the card are of."""
+  tests = {name: {evaluation.test, evaluation.reference} for name, evaluation in experiment.evaluations.items()}
+  rows = [list(map(_safe, row)) for row in data.each_in_words(skipped) if row[1] in tests[row[0]]]
+  if rows:
+    yield "What the tests lack, because it could not be read:"
+    yield _table(["evaluation", "split", "left out"], rows)
 
 
 def _loading(embedder: Embedder) -> list[str]:

@@ -8,81 +8,35 @@ mtc/contenders.py says what each can be. The texts to embed with another tool ar
 then --texts=FILE.jsonl has the texts of the .npy, row by row. --report=FILE.html shows nearest neighbours and maps.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
 import hashlib
 import json
 import os
 from pathlib import Path
-import sys
 import time
-from typing import Any, get_type_hints
+from typing import Any
 
 from absl import app, flags
 from ml_collections import config_flags
 
 from mtc import cli, contenders, data, pages, records, whole
 from mtc.api import Api
-from mtc.config import Evaluation, Experiment
+from mtc.config import Evaluation
 from mtc.contenders import Contender, Cost, documents
 from mtc.evaluators import (
   Difference,
-  Graded,
   Labelled,
   Measured,
-  Parallel,
   Search,
-  Table,
   TextEncoder,
   TfIdf,
   differences,
   nearest,
   plane,
 )
-
-Tables = dict[str, Table]
-
-
-def read_tables(experiment: Experiment, which: str) -> Tables:
-  """Reads what each evaluation scores; those whose folder or split is missing are reported and left
-  out, unless a task has their name.
-
-  Args:
-    experiment: for its evaluations, data_dir and on_bad_row.
-    which: "test" or "validation": the field of `Evaluation` that names the split.
-
-  Raises:
-    ValueError: rows that cannot be used.
-  """
-  tables = {}
-  for name, evaluation in experiment.evaluations.items():
-    split = evaluation.test if which == "test" else evaluation.validation
-    if not split:
-      continue
-    try:
-      table = _read_table(evaluation.source.resolve(experiment.data_dir), evaluation, split, experiment.on_bad_row)
-      _check_kind(evaluation, table)
-      tables[name] = table
-    except FileNotFoundError as error:
-      if name in experiment.tasks:
-        raise
-      if which == "test":
-        print(f"evaluation {name!r} is left out: {error}", file=sys.stderr)
-    except ValueError as error:
-      raise ValueError(f"evaluation {name!r}, split {split!r}: {error}") from error
-  return tables
-
-
-def asked(table: Table) -> list[str]:
-  """The texts that a model is tested on: of a search its queries, for the documents are there for training too."""
-  match table:
-    case Search():
-      return [table.queries[query] for query in table.qrels]
-    case Graded():
-      return [*table.a, *table.b]
-    case _:
-      return list(table.texts)
+from mtc.tables import Tables, read_tables
 
 
 def score(encode: TextEncoder, tables: Tables, evaluations: Mapping[str, Evaluation]) -> dict[str, float]:
@@ -275,60 +229,6 @@ def _shown(text: str) -> str:
   return text if len(text) <= 110 else text[:107] + "..."
 
 
-def _read_table(source: data.Rows, evaluation: Evaluation, split: str, on_bad_row: str) -> Table:
-  examples = evaluation.examples
-
-  def rows(split: str) -> Iterator[data.Example]:
-    return data.read_judged(source, split, examples, on_bad_row)
-
-  if isinstance(examples, data.Pairs):
-    return _search(source, list(rows(split)), on_bad_row)
-  if isinstance(examples, data.Scored):
-    read = list(rows(split))
-    return Graded(
-      [r["anchor"] for r in read],
-      [r["positive"] or "" for r in read],
-      [r["score"] or 0.0 for r in read],
-      [r["language"] for r in read],
-    )
-  if isinstance(examples, data.Translations):
-    read = list(rows(split))
-    return Parallel([r["labels"][0] for r in read], [r["anchor"] for r in read], [r["language"] for r in read])
-  read = list(rows(split))
-  known = list(rows(evaluation.reference)) if evaluation.reference else []
-  return Labelled(
-    [r["anchor"] for r in read],
-    [r["labels"] for r in read],
-    [r["language"] for r in read],
-    [r["anchor"] for r in known],
-    [r["labels"] for r in known],
-  )
-
-
-def _check_kind(evaluation: Evaluation, table: Table) -> None:
-  """Raises ValueError where the evaluator's `measure` says that it takes tables of another shape."""
-  wanted = get_type_hints(evaluation.evaluator.measure).get("table")
-  if isinstance(wanted, type) and not isinstance(table, wanted):
-    kinds = {Search: "Pairs", Labelled: "SameLabel", Graded: "Scored", Parallel: "Translations"}
-    raise ValueError(
-      f"{type(evaluation.evaluator).__name__} scores data of {kinds.get(wanted, wanted.__name__)}, "
-      f"and the config says {type(evaluation.examples).__name__}; docs/evaluation.md says which evaluator takes what"
-    )
-
-
-def _search(source: data.Rows, read: Sequence[data.Example], on_bad_row: str) -> Search:
-  queries, corpus, qrels, languages, spoken = {}, {}, {}, {}, {}
-  for row in read:
-    query, document = row["anchor_id"] or row["anchor"], row["positive_id"] or row["positive"]
-    queries[query], corpus[document], languages[query] = row["anchor"], row["positive"], row["language"]
-    qrels.setdefault(query, {})[document] = 1.0 if row["score"] is None else row["score"]
-  if "corpus" in source.splits():
-    found = data.documents(source, on_bad_row)
-    corpus = {identity: row["text"] for identity, row in found.items()}
-    spoken = {identity: row.get("language") or "" for identity, row in found.items()}
-  return Search(queries, corpus, qrels, languages, spoken)
-
-
 def _list_texts(path: Path, tables: Tables, evaluations: Mapping[str, Evaluation]) -> None:
   """Writes every text that the evaluations ask for, with its role, once."""
   asked = {(text, "document"): None for table in tables.values() for text in documents(table)}
@@ -345,7 +245,8 @@ def _main(argv: Sequence[str]) -> None:
   f = flags.FLAGS
   with cli.mistakes():
     experiment = cli.experiment(f.config, argv[:1] if f.compare else argv)
-    tables = read_tables(experiment, "test")
+    skipped: data.SkippedRows = {}
+    tables = read_tables(experiment, "test", skipped)
     if not tables:
       raise ValueError(
         f"none of the {len(experiment.evaluations)} evaluations of the config has data to score; give "
@@ -361,7 +262,8 @@ def _main(argv: Sequence[str]) -> None:
     opened = _opened(f, compared)
     found = side_by_side(opened, tables, experiment.evaluations, paired=bool(compared))
     if f.output:
-      records.write_json(Path(f.output), _written(found) | ({} if compared else {"scores": found.scores[found.last]}))
+      scores = {} if compared else {"scores": found.scores[found.last]}
+      records.write_json(Path(f.output), _written(found) | scores | {"skipped": skipped})
     if f.report:
       write_page(Path(f.report), opened[-1], tables, experiment.evaluations)
   for name, changes in found.differences.items():

@@ -95,6 +95,8 @@ class Texts(NamedTuple):
 def join(rows: Sequence[data.Example], corpus: Sequence[tuple[str, str]] = ()) -> Texts:
   """Joins what belongs together: a document that answers a query by id or by text answers it in all its copies.
 
+  A document that is the query itself, by id or by text, is none of its negatives.
+
   Example: rows (a, x) and (A, y) are one query with the positives x and y.
 
   Args:
@@ -122,7 +124,8 @@ def join(rows: Sequence[data.Example], corpus: Sequence[tuple[str, str]] = ()) -
     if row["anchor_id"]:
       by_anchor_id[row["anchor_id"]] |= answers
   for row in rows:
-    masked[queries.add(row["anchor"])] |= by_anchor_id.get(row["anchor_id"], set())
+    itself = by_id.get(row["anchor_id"], set())
+    masked[queries.add(row["anchor"])] |= by_anchor_id.get(row["anchor_id"], set()) | itself
   repeated = len(rows) + len(corpus) - len(documents.texts)
   return Texts(queries.texts, documents.texts, query_of, positives, [sorted(m - {-1}) for m in masked], repeated)
 
@@ -225,7 +228,7 @@ def choose(
     for row, (columns, cosines) in enumerate(zip(found, scores, strict=True), first):
       least = (documents[texts.positives[row]] @ queries[row]).min()
       left = ~np.isin(columns, texts.masked[row])
-      counts["positives of the query, or its own text"] += len(columns) - int(left.sum())
+      counts["positives of the query, or the query itself"] += len(columns) - int(left.sum())
       for reason, allowed in _rules(mining, cosines, least).items():
         counts[reason] += int((left & ~allowed).sum())
         left &= allowed
@@ -308,21 +311,21 @@ def of_path(path: Path, split: str) -> data.Rows:
 
 
 def read_task(
-  source: data.Rows, split: str, examples: data.Kind, on_bad_row: str, more: Sequence[str] = ()
+  source: data.Rows, split: str, examples: data.Kind, skipped: data.Skipped, more: Sequence[str] = ()
 ) -> tuple[list[data.Example], Texts]:
   """The pairs of a split, joined; its documents are those of the source's corpus and `more` too.
 
-  A pair of grade 0 or less is none; its document may be a hard negative.
+  A pair of grade 0 or less is none; its document may be a hard negative. `skipped` is called with each bad row.
   """
-  read = list(data.read_judged(source, split, examples, on_bad_row))
+  read = list(data.read_judged(source, split, examples, skipped))
   rows = [row for row in read if data.belong(row)]
   if not rows:
     graded = f", only {len(read)} that a grade of 0 or less denies" if read else ""
-    raise ValueError(f"split {split!r} of {source} has no pair{graded}")
+    raise ValueError(f"split {split!r} of {source} has no pair{graded}{data.in_words(skipped.counts(), '; ')}")
   corpus = [("", text) for text in more]
   corpus += [(row["positive_id"], row["positive"] or "") for row in read if not data.belong(row)]
   if "corpus" in source.splits():
-    corpus += [(identity, row["text"]) for identity, row in data.documents(source, on_bad_row).items()]
+    corpus += [(identity, row["text"]) for identity, row in data.documents(source, skipped).items()]
   return rows, join(rows, corpus)
 
 
@@ -348,7 +351,10 @@ def _main(argv: Sequence[str]) -> None:
       on_bad_row, source, roles = "stop", of_path(Path(f.input), f.split), ("query", "document")
       examples = data.Pairs(f.anchor, f.positive)
     more = list(data.read_texts(Path(f.corpus), f.field)) if f.corpus else []
-    rows, texts = read_task(source, f.split, examples, on_bad_row, more)
+    skipped = data.Skipped(on_bad_row)
+    rows, texts = read_task(source, f.split, examples, skipped, more)
+    if counts := skipped.counts():
+      print(f"split {f.split!r}: {data.in_words(counts)}", flush=True)
     model = load(f.model)
 
     def encode(texts: Sequence[str], role: str = "document") -> np.ndarray:
@@ -356,8 +362,8 @@ def _main(argv: Sequence[str]) -> None:
 
     queries = vectors(encode, texts.queries, roles[0])
     documents = vectors(encode, texts.documents, roles[1])
-    chosen, counts = choose(queries, documents, texts, mining, progress=True)
-    print(report(output, texts, write(output, rows, texts, chosen), counts))
+    chosen, became = choose(queries, documents, texts, mining, progress=True)
+    print(report(output, texts, write(output, rows, texts, chosen), became))
 
 
 if __name__ == "__main__":

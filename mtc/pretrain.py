@@ -75,6 +75,9 @@ def prepare(settings: Pretraining, workdir: Path, command: Sequence[str] = ()) -
     for name, corpus in settings.corpora.items()
   }
   reports = {name: p.report for name, p in prepared.items()}
+  for name, report in reports.items():
+    if report["skipped"]:
+      print(f"corpus {name!r}, split {settings.corpora[name].split}: {data.in_words(report['skipped'])}", flush=True)
   records.check_data(workdir, reports)
   training, held_out = (
     data.Masker(

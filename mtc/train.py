@@ -29,6 +29,7 @@ from mtc import (
 from mtc.config import Experiment
 from mtc.embed import Embedder
 from mtc.start import start_model
+from mtc.tables import asked_texts
 from mtc.types import Array, PyTree, Step, TrainState
 
 
@@ -50,7 +51,8 @@ def prepare(experiment: Experiment, workdir: Path, command: Sequence[str] = ()) 
   workdir = records.open_workdir(workdir, experiment)
   if finished(workdir):
     return lambda: _already_done(workdir)
-  tables = {which: evaluate.read_tables(experiment, which) for which in ("test", "validation")}
+  skipped: data.SkippedRows = {}
+  tables = {which: evaluate.read_tables(experiment, which, skipped) for which in ("test", "validation")}
   # As on the tests, see _begin: an evaluator that cannot score its validation says so now, not at a checkpoint.
   measured = evaluate.tfidf_scores(tables["validation"], experiment.evaluations)
   if experiment.best_metric and experiment.best_metric not in measured:
@@ -58,7 +60,7 @@ def prepare(experiment: Experiment, workdir: Path, command: Sequence[str] = ()) 
       f"best_metric={experiment.best_metric!r} is not measured on validation; "
       f"use one of {', '.join(measured) or 'none: no evaluation has such a split here'}"
     )
-  return _ready(experiment, workdir, command, find_leaks(experiment, tables), tables["test"], tables["validation"])
+  return _ready(experiment, workdir, command, find_leaks(experiment, tables), _Scored(**tables, skipped=skipped))
 
 
 def prepare_unscored(
@@ -84,7 +86,7 @@ def prepare_unscored(
   workdir = records.open_workdir(workdir, experiment)
   if finished(workdir):
     return lambda: _already_done(workdir)
-  return _ready(experiment, workdir, command, leaks, {}, {}, untrained)
+  return _ready(experiment, workdir, command, leaks, _Scored({}, {}, {}), untrained)
 
 
 def finished(workdir: Path) -> bool:
@@ -92,13 +94,21 @@ def finished(workdir: Path) -> bool:
   return (workdir / "evaluation.json").exists() and (workdir / "export").exists()
 
 
+@dataclass
+class _Scored:
+  """What a run is scored on: its tables, and how many rows of them were skipped."""
+
+  test: evaluate.Tables
+  validation: evaluate.Tables
+  skipped: data.SkippedRows
+
+
 def _ready(
   experiment: Experiment,
   workdir: Path,
   command: Sequence[str],
   leaks: Mapping[str, data.Leaks],
-  tables: evaluate.Tables,
-  validation: evaluate.Tables,
+  scored: _Scored,
   untrained: Path | None = None,
 ) -> Callable[[], int]:
   model, prepared = start(experiment, workdir, leaks, untrained)
@@ -130,8 +140,7 @@ def _ready(
     contrasted,
     sampler,
     packer,
-    tables,
-    validation,
+    scored,
     train_step,
     free,
   )
@@ -220,8 +229,7 @@ class _Run:
   contrasted: Mapping[str, negatives.Negatives | None]
   sampler: data.Sampler
   packer: data.Packer
-  tables: evaluate.Tables
-  validation: evaluate.Tables
+  scored: _Scored
   train_step: fit.Ahead
   free: int | None  # bytes of each device before the run
   diagnosed: bool = True  # as long as there is memory for it
@@ -282,7 +290,7 @@ class _Run:
     if parallel.is_main_process():
       # Counting words goes through every evaluator, so that one that cannot score its test says so now. The untrained
       # model is scored at the end: nobody waits for it before the first step.
-      evaluate.before(self.workdir / "before.json", self.tables, self.experiment.evaluations)
+      evaluate.before(self.workdir / "before.json", self.scored.test, self.experiment.evaluations)
 
   def _introduction(self, peak: float | None, first: int) -> str:
     """What is trained and on what; `peak` is None where the encoder is a table of words."""
@@ -301,6 +309,9 @@ class _Run:
         f"{name:18} {report['examples']:9,} {report['texts']:9,} {report['mean_length']:11.1f} "
         f"{report['truncated']:6,} {skipped:7,} {task.batch_size:6} {others:>9} {mix[name].epochs:7.2f}"
       )
+    for name, report in self._reports.items():
+      if report["skipped"]:
+        lines.append(f"  {name}: {data.in_words(report['skipped'])}")
     lines.append(data.leakage_table(self.leaks))
     if experiment.on_leak == "drop":
       lines[-1] += "; they are left out"
@@ -347,10 +358,10 @@ class _Run:
     every, apart = experiment.evaluate_every or experiment.steps, experiment.checkpoint_every
     # The first of the regular checkpoints after `every` steps: where a run was interrupted changes nothing.
     due = taken == experiment.steps or (taken % apart == 0 and taken % every < apart)
-    if not self.validation or not due:
+    if not self.scored.validation or not due:
       return None
     embedder = self._with(parallel.to_host(state.params["encoder"]))
-    scores = evaluate.score(embedder.encode, self.validation, experiment.evaluations)
+    scores = evaluate.score(embedder.encode, self.scored.validation, experiment.evaluations)
     writer.write(taken, {f"validation/{name}": value for name, value in scores.items()})
     if not experiment.best_metric:
       return float(np.mean(list(evaluate.first_metrics(scores).values())))
@@ -396,19 +407,20 @@ class _Run:
     """Exports the last weights, scores exactly these, and says where everything is."""
     experiment, workdir = self.experiment, self.workdir
     untrained = self._with(self.model.params)
-    before = evaluate.before(workdir / "before.json", self.tables, experiment.evaluations, untrained.encode)
+    before = evaluate.before(workdir / "before.json", self.scored.test, experiment.evaluations, untrained.encode)
     params = parallel.to_host(ended.state.params["encoder"])
     embedder = self._with(params)
-    scores = evaluate.score(embedder.encode, self.tables, experiment.evaluations)
+    scores = evaluate.score(embedder.encode, self.scored.test, experiment.evaluations)
     environment = json.loads((workdir / "environment.json").read_text())
-    export.write(
-      embedder, workdir / "export", card.text(experiment, embedder, self._reports, environment, before, scores)
-    )
+    skipped = self.scored.skipped
+    page = card.text(experiment, embedder, self._reports, environment, before, scores, skipped)
+    export.write(embedder, workdir / "export", page)
     if "lora" in params and self._keeps_backbone():
       export.write_adapter(replace(self.model, params=params), workdir / "adapter")
-    records.write_json(workdir / "evaluation.json", {"scores": scores})  # last: with it the run is finished
+    # Last: with it the run is finished.
+    records.write_json(workdir / "evaluation.json", {"scores": scores, "skipped": skipped})
     print(evaluate.report({"TF-IDF": before["tfidf"], "before": before["untrained"], "after": scores}))
-    print(evaluate.neighbours(embedder.encode, self.tables, experiment.examples_shown))
+    print(evaluate.neighbours(embedder.encode, self.scored.test, experiment.examples_shown))
     best = "" if ended.best_step is None else f"\n  best on validation: the checkpoint of step {ended.best_step}"
     print(_where(workdir) + best)
 
@@ -430,7 +442,7 @@ def find_leaks(experiment: Experiment, tables: Mapping[str, evaluate.Tables]) ->
     ValueError: there are such rows, and `on_leak` says stop.
   """
   held_out = data.HeldOut(
-    {f"{name}/{which}": evaluate.asked(table) for which, own in tables.items() for name, table in own.items()}
+    {f"{name}/{which}": asked_texts(table) for which, own in tables.items() for name, table in own.items()}
   )
   leaks = {
     name: data.find_leaks(
@@ -484,7 +496,7 @@ def _where(workdir: Path) -> str:
       "  export/          the model: mtc.load, or sentence_transformers.SentenceTransformer",
       *(adapter if (workdir / "adapter").exists() else ()),
       "  leakage.json     which test texts the training data hold",
-      "  evaluation.json  the scores; before.json those of the untrained model and of TF-IDF",
+      "  evaluation.json  the scores, and rows skipped; before.json the scores of the untrained model and of TF-IDF",
       "  metrics.jsonl    a line for each logged step; tensorboard --logdir shows the same",
       "  checkpoints/     the run's state; config.json, data.json, environment.json: how to repeat it",
     ]

@@ -124,7 +124,8 @@ def prepare(
   written = all((workdir / name).exists() for name in _WRITTEN)
   if written and json.loads((workdir / "transfer.json").read_text())["options"] == asked:
     return lambda: _already_done(workdir)
-  tables = {which: evaluate.read_tables(experiment, which) for which in ("test", "validation")}
+  skipped: data.SkippedRows = {}
+  tables = {which: evaluate.read_tables(experiment, which, skipped) for which in ("test", "validation")}
   if not tables["test"]:
     raise ValueError("no evaluation of the config has a test split here; transfer compares scores on tests")
   missing = [name for name in experiment.tasks if name not in tables["validation"]]
@@ -142,8 +143,9 @@ def prepare(
   seen = {language for report in reports.values() for language in report["languages"] if language}
   tokens = {name: _tokens_per_example(task) for name, task in prepared.items()}
   budgets = _Budgets(experiment, {name: mix.steps for name, mix in sampler.mix(experiment.steps).items()}, tokens)
-  about = {"config": config, "command": "python -m mtc.transfer " + shlex.join(command[1:])}
-  return _Report(experiment, workdir, options, tables, leaks, budgets, seen, command, about | {"options": asked})
+  about = {"config": config, "command": f"python -m mtc.transfer {shlex.join(command[1:])}", "options": asked}
+  about["skipped"] = skipped  # of the tests and validation; data.json says it of the training rows
+  return _Report(experiment, workdir, options, tables, leaks, budgets, seen, command, about)
 
 
 class _Budgets:
@@ -353,7 +355,7 @@ class _Report:
         run = _run(way.name, way.kind, seed, measured) | {"task": way.task, "budget": way.budget, "learning_rate": rate}
         run |= {"steps": self.budgets.steps(way), "examples": self.budgets.examples(way)} | _cost(folder)
         runs.append(run)
-        _keep_scores(folder, run["scores"])
+        _keep_scores(folder, {"scores": run["scores"], "skipped": self.about["skipped"]})
     folders = [self.workdir / "runs" / Way(TOGETHER).folder(seed, chosen[Way(TOGETHER)]) for seed in self.seeds]
     truncated = {dim: [self._measured(f, self.tables["test"], dim) for f in folders] for dim in self._dims(folders[0])}
     trained = [f for f in sorted((self.workdir / "runs").iterdir()) if train.finished(f)]
@@ -425,10 +427,10 @@ def _run(name: str, kind: str, seed: int, measured: Mapping[str, Measured]) -> d
   return {"name": name, "kind": kind, "seed": seed} | nothing | {"scores": scores}
 
 
-def _keep_scores(folder: Path, scores: Mapping[str, float]) -> None:
+def _keep_scores(folder: Path, scored: Mapping[str, Any]) -> None:
   """The run's own evaluation.json holds the scores of its export, as that of any run."""
-  if json.loads((folder / "evaluation.json").read_text())["scores"] != scores:
-    records.write_json(folder / "evaluation.json", {"scores": scores})
+  if json.loads((folder / "evaluation.json").read_text()) != scored:
+    records.write_json(folder / "evaluation.json", scored)
 
 
 def _lines(folder: Path) -> list[dict[str, float]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mtc import evaluators
+from mtc import data, evaluators
 from mtc.evaluators import Measured, Redrawn
 
 By = Mapping[str, Sequence[Mapping[str, Measured]]]  # way to train -> of each seed: evaluation -> measured
@@ -133,6 +133,7 @@ def markdown(found: Mapping[str, Any]) -> str:
     "Training rows that hold a text of a test or of validation, or nearly one: "
     + ", ".join(f"{task} {count:,}" for task, count in found["leakage"]["rows"].items())
     + f" (on_leak={found['leakage']['on_leak']}).",
+    *_skipped(found),
     "## Together against alone",
     "*metric*: the first of its evaluation, fixed beforehand. *alone*: the better, on this very test, of the "
     "single-task runs with equal examples and equal compute, as far as both were asked for; where the evaluation is no "
@@ -250,6 +251,12 @@ def markdown(found: Mapping[str, Any]) -> str:
     ", ".join(f"{name} {version}" for name, version in found["versions"].items()),
   ]
   return "\n\n".join(parts) + "\n"
+
+
+def _skipped(found: Mapping[str, Any]) -> list[str]:
+  rows = list(data.each_in_words(found.get("skipped", {})))
+  head = ["evaluation", "split", "left out"]
+  return ["What tests and validation lack, because it could not be read:", _table(head, rows)] if rows else []
 
 
 _LANGUAGES = ["evaluation", "language", "seen", "rows", "start", "together", "over the start", "over alone", "verdict"]

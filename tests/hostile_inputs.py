@@ -60,6 +60,20 @@ def prepared(source: Callable[[Path], Any], kind: Any, split: str = "train", **o
   return door
 
 
+def scored(source: Callable[[Path], Any], kind: Any, on_bad_row: str) -> Door:
+  """The door of a test: rows to the table of an evaluation."""
+  from mtc.config import Evaluation, Experiment
+  from mtc.evaluators import Retrieval, SameLabelRetrieval
+  from mtc.tables import read_tables
+
+  def door(folder: Path) -> Any:
+    evaluator = Retrieval() if isinstance(kind, data.Pairs) else SameLabelRetrieval()
+    evaluations = {"it": Evaluation(source(folder), kind, evaluator, test="train")}
+    return read_tables(Experiment(tasks={}, evaluations=evaluations, on_bad_row=on_bad_row), "test")
+
+  return door
+
+
 def jsonl(folder: Path) -> data.Jsonl:
   return data.Jsonl(str(folder))
 

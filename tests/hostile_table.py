@@ -33,6 +33,7 @@ from hostile_inputs import (
   prepared,
   put,
   safetensors,
+  scored,
   small_adapter,
   small_model,
   table,
@@ -220,6 +221,55 @@ _BEIR = [
   ("a corpus that is not whole", search(corpus=CORPUS + '{"_id'), "corpus.jsonl:2: broken JSON"),
 ]
 BEIR = [Bad(f"beir: {name}", make, prepared(beir, data.Pairs()), words) for name, make, words in _BEIR]
+
+_EMPTY_DOCUMENT = '{"_id": "d", "title": "", "text": ""}\n'
+_JUDGED = pair(anchor_id="q", positive_id="d")
+# Tests of a search: name, files, source, on_bad_row, words.
+_TEST = [
+  ("a judged document that is empty", search(corpus=_EMPTY_DOCUMENT), beir, "stop", "field 'text' is empty"),
+  ("a judged document that is missing", search(qrels=QRELS + "q\tx\t1\n"), beir, "stop", "corpus.jsonl ('x')"),
+  (
+    "the only judged document is empty",
+    search(corpus=CORPUS.replace('"d"', '"e"') + _EMPTY_DOCUMENT),
+    beir,
+    "skip",
+    "none of 1 relevant documents can be read; are the ids of the judgements those of the corpus?; split train: 1 doc",
+  ),
+  ("no document can be read", search(corpus=_EMPTY_DOCUMENT * 2), beir, "skip", "has no documents; is the"),
+  (
+    "no query can be read",
+    search(queries='{"_id": "q", "text": null}\n'),
+    beir,
+    "skip",
+    "(qrels); is the split empty?; split train: 1 query left out (field 'text' is missing or not a string)",
+  ),
+  (
+    "pairs with an id that the corpus lacks",
+    both(put("train.jsonl", _JUDGED), put("corpus.jsonl", '{"id": "e", "text": "the moon"}\n')),
+    jsonl,
+    "stop",
+    "an id is not in the corpus ('d'); mend the row, or skip such rows",
+  ),
+  (
+    "pairs of which no document has a text",
+    put("train.jsonl", pair(positive="") + pair(positive=None)),
+    jsonl,
+    "skip",
+    "the table has no documents; is the split empty?; split train: 1 document left out (field 'positive' is empty), 1",
+  ),
+]
+TESTS = [
+  Bad(f"test: {name}", make, scored(source, data.Pairs(), on_bad_row), words)
+  for name, make, source, on_bad_row, words in _TEST
+]
+TESTS.append(
+  Bad(
+    "test: posts without a text",
+    put("train.jsonl", '{"text": null, "labels": "a"}\n' * 3),
+    scored(jsonl, LABELS, "skip"),
+    "the table has no texts; is the split empty?; split train: 3 rows left out (field 'text' is missing)",
+  )
+)
 
 _NO_UTF8 = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers())
 _PARQUET = [
@@ -986,6 +1036,7 @@ TABLE = [
     *GZIP,
     *FILES,
     *BEIR,
+    *TESTS,
     *PARQUET,
     *TEXTS,
     *ENCODED,

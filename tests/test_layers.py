@@ -17,7 +17,7 @@ ORDER = (
   {"step", "checkpoint", "records", "remote", "cli", "flops", "fit", "negatives"},
   {"loop", "diagnose", "api", "shards", "partial"},
   {"embed"},
-  {"contenders", "pages"},
+  {"contenders", "pages", "tables"},
   {"export", "evaluate", "mine", "card", "start", "mteb_encoder", "__init__"},
   {"average", "train", "transfer_report"},
   {"main", "transfer", "pretrain"},

@@ -45,7 +45,7 @@ def test_nearest_in_blocks_is_a_stable_sort_of_all(block, k):
 
 def test_a_pair_of_grade_0_is_a_document_and_no_answer():
   rows = [{"anchor": "who", "positive": "me"}, {"anchor": "who", "positive": "you", "score": 0}]
-  pairs, texts = mine.read_task(data.InMemory({"train": rows}), "train", data.Pairs(), "stop")
+  pairs, texts = mine.read_task(data.InMemory({"train": rows}), "train", data.Pairs(), data.Skipped("stop"))
   assert [row["positive"] for row in pairs] == ["me"]
   assert texts.documents == ["me", "you"] and texts.positives == [[0]]
 
@@ -67,6 +67,18 @@ def test_what_belongs_together_is_masked_by_id_and_by_text():
   d1 = {0, 3, 4}
   assert [set(m) for m in texts.masked] == [d1 | {1, 2}, d1 | {2, 5}, d1]
   assert texts.repeated == 2
+
+
+def test_a_query_that_is_a_document_is_not_its_own_negative():
+  """By its id: the text of the document may be another, as where it has a title."""
+  rows = [pair("how tall is it", "its height", "1a", "1b"), pair("its height", "how tall is it", "1b", "1a")]
+  rows.append(pair("no id", "here"))
+  texts = mine.join(rows, [("1a", "Height. How tall is it"), ("", "other")])
+  named = {query: {texts.documents[d] for d in masked} for query, masked in zip(texts.queries, texts.masked)}
+  both = {"its height", "how tall is it", "Height. How tall is it"}
+  assert named == {"how tall is it": both, "its height": both, "no id": {"here"}}
+  chosen, _ = choose(unit(np.random.default_rng(0), 3), unit(np.random.default_rng(1), 5), texts, Mining())
+  assert [{texts.documents[d] for d in row if d >= 0} for row in chosen[:2]] == [{"here", "other"}] * 2
 
 
 RULES = {
@@ -215,7 +227,9 @@ def test_a_task_without_pairs_is_refused(data_dir):
 def test_pairs_and_more_documents_from_files(tmp_path, data_dir):
   path = tmp_path / "anything.jsonl"
   path.write_text('{"q": "a", "a": "x"}\n{"q": "b", "a": "y"}\n')
-  rows, texts = mine.read_task(mine.of_path(path, "train"), "train", data.Pairs("q", "a"), "stop", ["z", "x"])
+  rows, texts = mine.read_task(
+    mine.of_path(path, "train"), "train", data.Pairs("q", "a"), data.Skipped("stop"), ["z", "x"]
+  )
   assert [row["anchor"] for row in rows] == ["a", "b"] and texts.documents == ["x", "y", "z"]
   assert "corpus" in mine.of_path(data_dir / "search_tweets", "train").splits()
   with pytest.raises(FileNotFoundError, match="does not exist"):
@@ -226,11 +240,15 @@ def test_bad_documents_are_skipped_like_bad_pairs(data_dir, tmp_path):
   folder = shutil.copytree(data_dir / "search_tweets", tmp_path / "search")
   with open(folder / "corpus.jsonl", "a") as file:
     file.write('{"_id": "d0", "text": "again"}\n{"_id": "broken"\n')
-  _, whole = mine.read_task(data.Beir(str(data_dir / "search_tweets")), "train", data.Pairs(), "stop")
-  _, texts = mine.read_task(data.Beir(str(folder)), "train", data.Pairs(), "skip")
+  _, whole = mine.read_task(data.Beir(str(data_dir / "search_tweets")), "train", data.Pairs(), data.Skipped("stop"))
+  _, texts = mine.read_task(data.Beir(str(folder)), "train", data.Pairs(), data.Skipped("skip"))
   assert texts.documents == whole.documents
+  with open(folder / "qrels/train.tsv", "w") as file:
+    file.write("q0\tbroken\t1\n")
+  with pytest.raises(ValueError, match=r"has no pair; 1 document left out \(broken JSON\), 1 document left out"):
+    mine.read_task(data.Beir(str(folder)), "train", data.Pairs(), data.Skipped("skip"))
   with pytest.raises(data.BadRow, match="broken JSON"):
-    mine.read_task(data.Beir(str(folder)), "train", data.Pairs(), "stop")
+    mine.read_task(data.Beir(str(folder)), "train", data.Pairs(), data.Skipped("stop"))
 
 
 @pytest.mark.torch

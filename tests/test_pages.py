@@ -256,6 +256,14 @@ def test_sections_with_nothing_in_them_are_left_out(found):
   assert Page(pages.transfer(found | empty)).headings() == read.headings()
 
 
+def test_rows_left_out_are_a_section_where_there_are_any(found):
+  skipped = {"search": {"test": {"document: broken JSON": 2}, "train": {HOSTILE: 1}}}
+  read = Page(pages.transfer(found | {"skipped": skipped}))
+  assert "Rows left out" in read.headings() and ["search", "test", "2 documents left out (broken JSON)"] in read.rows
+  read.harmless()
+  assert "Rows left out" not in Page(pages.transfer(found | {"skipped": {}})).headings()
+
+
 def test_how_few_dimensions_would_do(found):
   def said(least: float) -> str:
     rows = [

@@ -9,7 +9,7 @@ import signal
 import numpy as np
 import pytest
 
-from mtc import data, evaluate, progress, train, transfer
+from mtc import data, evaluate, progress, train, transfer, transfer_report
 from mtc.config import Evaluation, Experiment, Task
 from mtc.embed import load
 from mtc.evaluators import KNN, Retrieval, SameLabelRetrieval
@@ -121,6 +121,10 @@ def test_it_says_what_it_trained_and_measured(whole):
   assert {row["dim"] for row in report["dimensions"]} == {2, 3, 4, 8}
   assert {(row["language"], row["seen"]) for row in report["languages"]} == {("de", True), ("en", True)}
   assert "| search_tweets | mrr@10 | 40 |" in (whole / "transfer.md").read_text()
+  assert report["skipped"] == {} and "could not be read" not in (whole / "transfer.md").read_text()
+  skipped = {"interest": {"test": {"field 'text' is empty": 2}}}
+  shown = transfer_report.markdown(report | {"skipped": skipped})
+  assert "| interest | test | 2 rows left out (field 'text' is empty) |" in shown
   assert "cosine" in report["gradients"] and "effective_rank" in report["geometry"]
   assert "Why: the tasks&#x27; gradients" in (whole / "transfer.html").read_text()
 
@@ -145,7 +149,7 @@ def test_its_scores_are_those_of_the_exports(experiment, whole):
   folder = whole / "runs" / "together-lr0.01-seed1"
   scores = evaluate.score(load(folder / "export").encode, tables, experiment.evaluations)
   assert together["scores"] == pytest.approx(scores, abs=1e-6)
-  assert json.loads((folder / "evaluation.json").read_text())["scores"] == together["scores"]
+  assert json.loads((folder / "evaluation.json").read_text()) == {"scores": together["scores"], "skipped": {}}
   both = [r["scores"]["storyline/map"] for r in report["runs"] if r["kind"] == "together"]
   row = next(row for row in report["gains"] if row["evaluation"] == "storyline")
   assert row["together"] == pytest.approx(np.mean(both)) and both[0] != both[1]

@@ -1,6 +1,7 @@
 """From rows on disk to the steps of a run: sources, kinds of task, tokens, sampling, packing, the input pipeline."""
 
 from mtc.data import tokenizer
+from mtc.data.bad_rows import BadRow, NotThere, Skipped, SkippedRows, each_in_words, in_words
 from mtc.data.batches import batches
 from mtc.data.cache import find_or_make, user_cache
 from mtc.data.examples import (
@@ -24,7 +25,7 @@ from mtc.data.packing import Packer, best_fit
 from mtc.data.pipeline import make_input
 from mtc.data.prepared import Prepared
 from mtc.data.sampling import Draw, Mixing, Sampler
-from mtc.data.sources import BadRow, Beir, Builtin, Folder, InMemory, Jsonl, Parquet, Rows, Source, Text, Tfds
+from mtc.data.sources import Beir, Builtin, Folder, InMemory, Jsonl, Parquet, Rows, Source, Text, Tfds
 from mtc.data.teacher import Teacher, Vectors
 from mtc.data.text_list import as_texts
 from mtc.data.texts import read_texts
@@ -45,6 +46,7 @@ __all__ = [
   "Leaks",
   "Masker",
   "Mixing",
+  "NotThere",
   "Packer",
   "Pairs",
   "Parquet",
@@ -53,6 +55,8 @@ __all__ = [
   "SameLabel",
   "Sampler",
   "Scored",
+  "Skipped",
+  "SkippedRows",
   "Source",
   "Text",
   "Teacher",
@@ -65,10 +69,12 @@ __all__ = [
   "belong",
   "best_fit",
   "documents",
+  "each_in_words",
   "examples_of",
   "find_leaks",
   "find_or_make",
   "find_texts",
+  "in_words",
   "leakage_table",
   "make_input",
   "prepare",

@@ -1,12 +1,14 @@
 """The kinds of task: which fields of a row are the texts, and how rows become examples."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+import contextlib
 import dataclasses
 from decimal import Decimal
 from typing import Any, ClassVar, Protocol, TypedDict
 
-from mtc.data.sources import BadRow, Row, Rows, check_characters, got, language_of, stop, there
+from mtc.data.bad_rows import BadRow, must_stop, stop
+from mtc.data.sources import Row, Rows, check_characters, got, language_of, there
 
 _MOST = 256  # labels, or negatives, of a row
 _LARGEST = 1e30  # grade
@@ -195,9 +197,21 @@ class Translations:
 def read(
   source: Rows, split: str, examples: Kind, on_bad_row: str = "stop", skipped: Counter[str] | None = None
 ) -> Iterator[Example]:
-  """Yields the examples of a split, one by one; those of `read_judged` whose grade is not 0 or less."""
+  """Yields the examples of a split, one by one; those of `read_judged` whose grade is not 0 or less.
+
+  Args:
+    source: where the rows are.
+    split: which of them.
+    examples: the kind of task.
+    on_bad_row: "stop" raises BadRow at the first row that cannot be used, "skip" goes on without it.
+    skipped: counts the rows left out, by reason.
+  """
   skipped = Counter() if skipped is None else skipped
-  for example in read_judged(source, split, examples, on_bad_row, skipped):
+
+  def skip(bad: BadRow) -> None:
+    skipped[bad.reason] += 1
+
+  for example in read_judged(source, split, examples, stop if must_stop(on_bad_row) else skip):
     if examples.scored or belong(example):
       yield example
     else:
@@ -209,9 +223,7 @@ def belong(example: Example) -> bool:
   return example["score"] is None or example["score"] > 0
 
 
-def read_judged(
-  source: Rows, split: str, examples: Kind, on_bad_row: str = "stop", skipped: Counter[str] | None = None
-) -> Iterator[Example]:
+def read_judged(source: Rows, split: str, examples: Kind, on_bad: Callable[[BadRow], None] = stop) -> Iterator[Example]:
   """Yields all examples of a split, one by one, also the pairs of which a grade says that they belong not together.
 
   It is for who searches among their texts; what is trained is read by `read`.
@@ -220,47 +232,47 @@ def read_judged(
     source: where the rows are.
     split: which of them.
     examples: the kind of task.
-    on_bad_row: "stop" raises BadRow at the first row that cannot be used, "skip" goes on without it.
-    skipped: counts the rows left out, by reason.
+    on_bad: called with each row that cannot be used, which is then passed over: `Skipped` counts them.
   """
-  if on_bad_row not in ("stop", "skip"):
-    raise ValueError(f"on_bad_row={on_bad_row!r} is not known; use 'stop' or 'skip'")
-  skipped = Counter() if skipped is None else skipped
-
-  def skip(bad: BadRow) -> None:
-    skipped[bad.reason] += 1
-
-  on_bad = stop if on_bad_row == "stop" else skip
   for place, row in source.rows(split, on_bad):
     try:
       example = examples.parse(place, row)
     except BadRow as bad:
-      on_bad(bad)
+      on_bad(_half(bad, row, examples) if isinstance(examples, Pairs) else bad)
     else:
       yield example
 
 
-def documents(source: Rows, on_bad_row: str = "stop") -> dict[str, Row]:
+def documents(source: Rows, on_bad: Callable[[BadRow], None] = stop) -> dict[str, Row]:
   """The documents of a search, by their id; where two have one, the first, as in its pairs.
 
   Args:
     source: rows with the split `corpus`.
-    on_bad_row: as of `read`.
+    on_bad: as of `read_judged`.
 
   Raises:
     BadRow: a document has no id or no text.
   """
   found: dict[str, Row] = {}
-  on_bad = stop if on_bad_row == "stop" else lambda bad: None
-  for place, row in source.rows("corpus", on_bad):
+  for place, row in source.rows("corpus", lambda bad: on_bad(bad.of("document", bad.identity))):
     try:
       identity = _named(place, row, "id")
       _text(place, row, "text")  # is there, and is one
     except BadRow as bad:
-      on_bad(bad)
+      on_bad(bad.of("document", row.get("id")))
     else:
       found.setdefault(identity, row)
   return found
+
+
+def _half(bad: BadRow, row: Row, pairs: Pairs) -> BadRow:
+  """Says of a bad pair whether one of its texts is its only fault, and what is left: that judges a document still."""
+  for what, field, role in (("query", pairs.anchor, "anchor"), ("document", pairs.positive, "positive")):
+    with contextlib.suppress(BadRow):
+      left = dict(pairs.parse(bad.place, row | {field: "text"}))
+      identity = left[f"{role}_id"]
+      return bad.of(what, identity, left | {role: "", f"{role}_id": identity or bad.place})
+  return bad
 
 
 def _grouped(text: str, labels: list[str], identity: str, language: str) -> Example:

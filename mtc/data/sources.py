@@ -16,24 +16,10 @@ from typing import Any, BinaryIO, Protocol, cast
 import numpy as np
 
 from mtc.data import tfds_rows
+from mtc.data.bad_rows import BadRow, NotThere, stop
 from mtc.data.files import InFiles, hash_files, lines, listing, open_file, split_files, splits
 
 Row = dict[str, Any]
-
-
-class BadRow(ValueError):
-  """A row that cannot be used: where it is, why (`reason`, equal for equal faults), and what to do."""
-
-  def __init__(self, place: str, reason: str, detail: str = ""):
-    self.place, self.reason, self.detail = place, reason, detail
-    super().__init__(
-      f'{place}: {reason}{f" ({detail})" if detail else ""}; mend the row, or skip such rows with on_bad_row="skip"'
-    )
-
-
-def stop(bad: BadRow) -> None:
-  """The default treatment of a row that cannot be read."""
-  raise bad
 
 
 class Rows(Protocol):
@@ -186,38 +172,25 @@ class Beir(InFiles):
   def rows(self, split: str, on_bad: Callable[[BadRow], None] = stop) -> Iterator[tuple[str, Row]]:
     if split == "corpus":
       corpus = self._file("corpus.jsonl")
-      for number, _, row in _json_lines(corpus, on_bad):
-        place = f"{corpus}:{number}"
-        try:
-          document = _document(place, row)
-        except BadRow as bad:
-          on_bad(bad)
-        else:
-          yield place, document
+      for number, _, document in _documents(corpus, "document", on_bad):
+        yield f"{corpus}:{number}", document
       return
-    qrels = self._file(f"qrels/{split}.tsv")
-    with _ById(self._file("queries.jsonl"), on_bad) as queries, _ById(self._file("corpus.jsonl"), on_bad) as corpus:
+    qrels, files = self._file(f"qrels/{split}.tsv"), (self._file("queries.jsonl"), self._file("corpus.jsonl"))
+    with _ById(files[0], "query", on_bad) as queries, _ById(files[1], "document", on_bad) as corpus:
       for number, _, line in lines(qrels):
         place = f"{qrels}:{number}"
         try:
           judged = _judgement(place, number, line)
           if judged is None:
             continue
-          query, document = queries.get(judged[0], place), corpus.get(judged[1], place)
+          query = queries.get(judged[0], place)
+          pair = {"anchor": query["text"], "positive": None, "anchor_id": query["id"], "positive_id": judged[1]}
+          pair |= {"score": judged[2], "language": query["language"]}
+          document = corpus.get(judged[1], place, pair)
         except BadRow as bad:
           on_bad(bad)
-          continue
-        yield (
-          place,
-          {
-            "anchor": query["text"],
-            "positive": document["text"],
-            "anchor_id": query["id"],
-            "positive_id": document["id"],
-            "score": judged[2],
-            "language": query["language"],
-          },
-        )
+        else:
+          yield place, pair | {"positive": document["text"], "positive_id": document["id"]}
 
   def files_of(self, split: str) -> list[Path]:
     names = ["corpus.jsonl"] if split == "corpus" else ["corpus.jsonl", "queries.jsonl", f"qrels/{split}.tsv"]
@@ -379,6 +352,17 @@ def _parse(place: str, line: bytes) -> Row:
   return row
 
 
+def _documents(path: Path, what: str, on_bad: Callable[[BadRow], None]) -> Iterator[tuple[int, int, Row]]:
+  """Number, offset and content of each line with a document or a query, which is `what` the others are reported as."""
+  for number, offset, row in _json_lines(path, lambda bad: on_bad(bad.of(what))):
+    try:
+      document = _document(f"{path}:{number}", row)
+    except BadRow as bad:
+      on_bad(bad.of(what, row.get("_id")))
+    else:
+      yield number, offset, document
+
+
 def _document(place: str, row: Row) -> Row:
   identity, title, text = row.get("_id"), row.get("title") or "", row.get("text")
   if isinstance(identity, bool) or not isinstance(identity, str | int) or identity == "":
@@ -452,18 +436,13 @@ _SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 100
 class _ById:
   """Documents of a JSONL file by their `_id`: holds hashes and offsets (24 bytes a row), reads the text when asked."""
 
-  def __init__(self, path: Path, on_bad: Callable[[BadRow], None]):
-    self.path = path
+  def __init__(self, path: Path, what: str, on_bad: Callable[[BadRow], None]):
+    self.path, self.what = path, what
     hashes, offsets, numbers = array("Q"), array("q"), array("q")
-    for number, offset, row in _json_lines(path, on_bad):
-      try:
-        document = _document(f"{path}:{number}", row)
-      except BadRow as bad:
-        on_bad(bad)
-      else:
-        hashes.append(_hash_id(document["id"]))
-        offsets.append(offset)
-        numbers.append(number)
+    for number, offset, document in _documents(path, what, on_bad):
+      hashes.append(_hash_id(document["id"]))
+      offsets.append(offset)
+      numbers.append(number)
     by_id = np.frombuffer(hashes, np.uint64)
     order = np.argsort(by_id, kind="stable")
     self.hashes = by_id[order]
@@ -471,7 +450,8 @@ class _ById:
     twice = np.flatnonzero(self.hashes[1:] == self.hashes[:-1])
     for index in twice:
       number = np.frombuffer(numbers, np.int64)[order][index + 1]
-      on_bad(BadRow(f"{path}:{number}", "the '_id' is there twice", "the first one is kept"))
+      place = f"{path}:{number}"
+      on_bad(BadRow(place, "the '_id' is there twice", "the first one is kept").of(what, place))  # its id has a text
 
   def __enter__(self) -> "_ById":
     self.file = open_file(self.path)
@@ -484,11 +464,11 @@ class _ById:
   def __exit__(self, *unused) -> None:
     self.file.close()
 
-  def get(self, identity: str, place: str) -> Row:
-    """Raises BadRow at `place` if the file has no such id."""
+  def get(self, identity: str, place: str, pair: Row | None = None) -> Row:
+    """Raises BadRow at `place`, with the rest of the `pair`, if the file has no such id."""
     index = int(np.searchsorted(self.hashes, np.uint64(_hash_id(identity))))
     if index == len(self.hashes) or self.hashes[index] != _hash_id(identity):
-      raise BadRow(place, f"an id is not in {self.path.name}", repr(identity))
+      raise NotThere(place, f"an id is not in {self.path.name}", repr(identity)).of(self.what, identity, pair)
     self.file.seek(self.offsets[index])
     return _document(place, _parse(place, self.file.readline()))
 

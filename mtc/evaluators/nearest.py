@@ -88,8 +88,8 @@ def nearest(encode: TextEncoder, table: Table, count: int, k: int, most: int = 2
   """Examples spread evenly over a table.
 
   Labelled texts look among the reference texts, or where there are none among the other texts; queries among the
-  documents, translations among the texts of other languages, and the first texts of the best graded quarter of pairs
-  among all second ones.
+  documents, but for the one with their id; translations among the texts of other languages, and the first texts of the
+  best graded quarter of pairs among all second ones.
 
   Args:
     encode: what is looked at.
@@ -129,7 +129,8 @@ def plane(encode: TextEncoder, table: Table, most: int = 1000) -> Plane | None:
   if isinstance(table, Search):
     queries = [question.asking[i] for i in subset(len(question.asking), most // 2, 0)]
     answers = {d: None for query in queries for d, grade in table.qrels[query.labels[0]].items() if grade > 0}
-    documents = [Text(table.corpus[d], ["document"], table.document_languages.get(d, "")) for d in answers]
+    found = [d for d in answers if d in table.corpus]
+    documents = [Text(table.corpus[d], ["document"], table.document_languages.get(d, "")) for d in found]
     documents = [documents[i] for i in subset(len(documents), most // 2, 0)]
     queries = [Text(query.text, ["query"], query.language) for query in queries]
     rows = [(queries, "query"), (documents, "document")]
@@ -166,6 +167,7 @@ def _question(table: Table) -> _Question:
         [Text(table.corpus[d], [d], table.document_languages.get(d, "")) for d in ids],
         "the document answers the query",
         lambda i, j: table.qrels[queries[i]].get(ids[j], 0) > 0,
+        lambda i, j: table.is_itself(queries[i], ids[j]),
         role="query",
       )
     case Parallel():

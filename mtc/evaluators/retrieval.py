@@ -17,7 +17,11 @@ class Retrieval(Evaluator):
 
   nDCG takes the grade itself as gain; recall@k and map@k divide by all relevant documents, also where they are more
   than k; a query without a relevant one scores 0; of documents that score the same, the one with the greater id comes
-  first.
+  first. A relevant document that could not be read counts like any other, and comes after all that could.
+
+  A query that is itself a document, which has its id, would find itself first. This document is left out of its
+  ranking, as in BEIR (`ignore_identical_ids`) and in mteb's tasks of such data; where it is judged relevant too, that
+  counts as a miss. Equal texts without ids are not left out.
 
   Attributes:
     mrr_at: a first relevant document beyond this rank counts 0.
@@ -26,6 +30,7 @@ class Retrieval(Evaluator):
     recall_at: ranks, one metric for each.
     precision_at: ranks, one metric for each.
     limit, document_limit, seed: as of `smaller`; with fewer documents search is easier.
+    keep_identical_ids: rank the document that has the query's id too.
   """
 
   mrr_at: int = 10
@@ -36,6 +41,7 @@ class Retrieval(Evaluator):
   limit: int = 0
   document_limit: int = 0
   seed: int = 0
+  keep_identical_ids: bool = False
 
   def measure(self, encode: TextEncoder, table: Search) -> Measured:
     """`mrr@k` first, then the others, each from 0 to 1; then each as `metric/language` of the query."""
@@ -49,13 +55,17 @@ class Retrieval(Evaluator):
     found = top_k(
       vectors(encode, [table.queries[query] for query in asked], "query"),
       vectors(encode, [table.corpus[document] for document in documents], "document"),
-      depth,
+      depth + 1,  # of which one may be the query itself
     )
+    last = sorted(table.unreadable, reverse=True)[: depth + 1]
     grades, ideal = np.zeros((2, len(asked), depth))
     relevant = np.zeros(len(asked))
     for row, query in enumerate(asked):
-      judged = table.qrels[query]
-      grades[row, : found.shape[1]] = [max(judged.get(documents[column], 0), 0) for column in found[row]]
+      judged, ranked = table.qrels[query], [*(documents[column] for column in found[row]), *last]
+      if not self.keep_identical_ids:
+        ranked = [document for document in ranked if not table.is_itself(query, document)]
+      gains = [max(judged.get(document, 0), 0) for document in ranked[:depth]]
+      grades[row, : len(gains)] = gains
       best = sorted((grade for grade in judged.values() if grade > 0), reverse=True)
       relevant[row] = len(best)
       ideal[row, : len(best)] = best[:depth]

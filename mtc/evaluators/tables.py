@@ -1,6 +1,6 @@
 """What is scored, in memory: four shapes of table that know nothing of where their rows came from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 import dataclasses
 
 import numpy as np
@@ -18,6 +18,8 @@ class Search:
     qrels: query id to document id to grade; above 0 is relevant.
     languages: query id to language; may lack some, or all.
     document_languages: document id to language; may lack some, or all.
+    unreadable: ids of judged documents without a text; every query ranks them after all others.
+    texts_as_ids: ids that are the texts themselves; a query and a document of such an id are two things.
   """
 
   queries: Mapping[str, str]
@@ -25,14 +27,26 @@ class Search:
   qrels: Mapping[str, Mapping[str, float]]
   languages: Mapping[str, str] = dataclasses.field(default_factory=dict)
   document_languages: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  unreadable: Sequence[str] = ()
+  texts_as_ids: Collection[str] = ()
 
   def __post_init__(self):
     _not_empty(self.qrels, "queries with judgements (qrels)")
     _not_empty(self.corpus, "documents")
     _known(self.qrels, self.queries, "query")
-    _known((document for judged in self.qrels.values() for document in judged), self.corpus, "document")
-    if not any(grade > 0 for judged in self.qrels.values() for grade in judged.values()):
+    known = {*self.corpus, *self.unreadable}
+    _known((document for judged in self.qrels.values() for document in judged), known, "document")
+    relevant = {document for judged in self.qrels.values() for document, grade in judged.items() if grade > 0}
+    if not relevant:
       raise ValueError(f"none of {len(self.qrels)} queries has a relevant document, which is one with a grade over 0")
+    if relevant.isdisjoint(self.corpus):
+      raise ValueError(
+        f"none of {len(relevant)} relevant documents can be read; are the ids of the judgements those of the corpus?"
+      )
+
+  def is_itself(self, query: str, document: str) -> bool:
+    """Whether the document is the query, because it has its id."""
+    return query == document and query not in self.texts_as_ids
 
 
 @dataclasses.dataclass
@@ -157,10 +171,11 @@ def smaller(table: Search, limit: int, document_limit: int, seed: int) -> Search
   qrels = {asked[index]: table.qrels[asked[index]] for index in subset(len(asked), limit, seed)}
   judged = {document for judgements in qrels.values() for document in judgements}
   others = [document for document in table.corpus if document not in judged]
-  spare = max(document_limit - len(judged), 0) if document_limit else len(others)
+  spare = max(document_limit - len(judged.intersection(table.corpus)), 0) if document_limit else len(others)
   drawn = {others[index] for index in subset(len(others), spare, seed)} if spare else set()
   corpus = {document: text for document, text in table.corpus.items() if document in judged or document in drawn}
-  return Search(table.queries, corpus, qrels, table.languages, table.document_languages)
+  unreadable = [document for document in table.unreadable if document in judged]
+  return dataclasses.replace(table, corpus=corpus, qrels=qrels, unreadable=unreadable)
 
 
 def _not_empty(rows, what: str):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mtc import data
 from mtc.pages.document import Content, Html, details, document, figure, join, section, table, tag
 from mtc.pages.plots import MARKS, Curve, Interval, curves, forest, legend
 
@@ -35,6 +36,7 @@ def transfer(found: Mapping[str, Any]) -> str:
     _gradients(found),
     _geometry(found),
     _tuning(found),
+    _skipped(found),
     _leakage(found),
     _cost(found),
     _how(found),
@@ -364,6 +366,17 @@ def _tuning(found: Row) -> Html | None:
         for row in rows
       ],
     ),
+  )
+
+
+def _skipped(found: Row) -> Html | None:
+  rows = [list(row) for row in data.each_in_words(found.get("skipped", {}))]
+  if not rows:
+    return None
+  return section(
+    "Rows left out",
+    tag("p", "What tests and validation lack, because it could not be read."),
+    table(["evaluation", "split", "left out"], rows),
   )
 
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from mtc.data.bad_rows import Skipped
 from mtc.data.examples import Crops, Pairs, SameLabel, Scored, Translations, documents, read
 from mtc.data.sources import BadRow, InMemory
 
@@ -151,7 +152,7 @@ def test_documents_are_by_their_first_row_and_bad_ones_can_be_skipped():
   source = InMemory({"corpus": [first, "no row", again]})  # type: ignore
   with pytest.raises(BadRow, match="2: not an object"):
     documents(source)
-  assert documents(source, "skip") == {"a": first}
+  assert documents(source, Skipped("skip")) == {"a": first}
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,7 @@ def test_a_document_without_id_or_text_is_named(row, reason):
   with pytest.raises(BadRow) as caught:
     documents(source)
   assert f"2: {reason}" in str(caught.value)
-  assert documents(source, "skip") == {"7": first}
+  assert documents(source, Skipped("skip")) == {"7": first}
 
 
 def test_a_missing_field_lists_those_that_are_there():

@@ -18,9 +18,10 @@ def pool(mteb):
 
 def test_equals_mteb_for_all_answers_and_those_of_one_language(mteb, encoder):
   table, vectors = pool(mteb)
-  scores = CrossLingualRetrieval(by_answer=True)(encoder(vectors), table)
+  # Here a question and its answer have one id, and mteb ranked all answers.
+  scores = CrossLingualRetrieval(by_answer=True, keep_identical_ids=True)(encoder(vectors), table)
   assert list(scores)[:4] == ["map", "map_to_a", "map_to_b", "map_to_c"]
-  alone = CrossLingualRetrieval()(encoder(vectors), table)
+  alone = CrossLingualRetrieval(keep_identical_ids=True)(encoder(vectors), table)
   assert alone == {name: scores[name] for name in ("map", "map/a", "map/b", "map/c")}
   numbers = mteb["pool"]["numbers"]
   assert {name: scores[name] for name in numbers} == pytest.approx(numbers)
@@ -61,7 +62,7 @@ def test_a_model_that_prefers_the_language_of_the_query_loses(encoder):
       text: [*meaning[int(text[-1])], *(weight * np.array(language[text[-2]]))]
       for text in [*ids, *(f"q{i}" for i in ids)]
     }
-    return CrossLingualRetrieval(by_answer=True)(encoder(rows), table)
+    return CrossLingualRetrieval(by_answer=True, keep_identical_ids=True)(encoder(rows), table)
 
   assert scores(0.5) == {"map": 1.0, "map_to_a": 1.0, "map_to_b": 1.0}
   assert scores(2.0) == pytest.approx(
@@ -80,3 +81,22 @@ def test_fewer_queries_and_documents(mteb, encoder):
   scores = CrossLingualRetrieval(limit=4, document_limit=15, seed=1)(encoder(vectors), table)
   assert scores == CrossLingualRetrieval()(encoder(vectors), smaller(table, 4, 15, seed=1))
   assert scores["map"] != CrossLingualRetrieval()(encoder(vectors), table)["map"]
+
+
+def test_the_document_of_the_querys_id_is_left_out_also_where_it_answers(encoder):
+  """As in mteb: it is taken from the ranking, and where it is judged relevant this is a miss."""
+  vectors = {"q": [1, 0], "own": [1, 0], "near": [0.9, 0.1], "far": [0.5, 0.5], "farther": [0, 1]}
+  corpus = {"q": "own", "b": "near", "c": "far", "d": "farther"}
+  for qrels, wanted in ({"c": 1, "d": 1}, (1 / 2 + 2 / 3) / 2), ({"q": 1, "b": 1}, (0 + 1) / 2):
+    table = Search({"q": "q"}, corpus, {"q": qrels}, document_languages=dict.fromkeys("qbcd", "en"))
+    found = CrossLingualRetrieval(by_answer=True)(encoder(vectors), table)
+    assert found == pytest.approx({"map": wanted, "map_to_en": wanted})
+  kept = CrossLingualRetrieval(keep_identical_ids=True)(encoder(vectors), table)
+  assert kept == {"map": 1.0}
+
+
+def test_a_document_without_a_text_is_found_last(encoder):
+  vectors = {"q": [1, 0], "near": [0.9, 0.1], "far": [0.5, 0.5]}
+  table = Search({"a": "q"}, {"b": "near", "c": "far"}, {"a": {"c": 1, "x": 1, "y": 1}}, unreadable=["x", "y"])
+  # c is the second of all, and x and y, which tie, the third and the fourth.
+  assert CrossLingualRetrieval()(encoder(vectors), table) == pytest.approx({"map": (1 / 2 + 3 / 4 + 3 / 4) / 3})

@@ -50,6 +50,16 @@ def test_queries_ask_documents_in_their_role_and_their_answers_are_always_candid
   assert (few.candidates, few.drawn) == (5, 2) and few.asked[0][1][-1].right
 
 
+def test_a_query_that_is_a_document_does_not_find_itself():
+  corpus = {"d0": "a0", "q": "ask a", "d1": "a1"}
+  table = Search({"q": "ask a"}, corpus, {"q": {"d0": 1.0, "x": 1.0}}, unreadable=["x"])
+  assert shown(nearest(encode, table, count=1, k=3)) == {"ask a": [("a1", False, cosine(3)), ("a0", True, cosine(13))]}
+  table.texts_as_ids = ["q"]
+  assert [text for text, *_ in shown(nearest(encode, table, count=1, k=3))["ask a"]] == ["ask a", "a1", "a0"]
+  found = plane(encode, table)
+  assert found is not None and [one.text for one in found.texts] == ["ask a", "a0"], "x has no text to show"
+
+
 def test_translations_ask_other_languages():
   table = Parallel(["1", "2", "1", "2", "3"], ["a0", "b0", "a1", "b1", "c0"], ["x", "x", "y", "y", "y"])
   found = nearest(encode, table, count=9, k=1)

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from mtc.evaluators import Retrieval, Search
+from mtc.evaluators import CrossLingualRetrieval, Retrieval, Search
 from mtc.evaluators.tables import smaller
 
 
 @pytest.fixture
 def mteb(mteb):
-  return mteb["search"]
+  return mteb["search"] | {"own_documents": mteb["own_documents"]}
 
 
 def search(mteb):
@@ -116,3 +116,56 @@ def test_judged_documents_stay_and_no_limit_takes_all():
     smaller(table, -1, 0, seed=0)
   with pytest.raises(ValueError, match="document_limit=-1 is negative"):
     smaller(table, 0, -1, seed=0)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_equals_mteb_where_queries_are_documents(keep, mteb, encoder):
+  """Their ids are the same, and a quarter of these documents is judged relevant to itself."""
+  table, vectors = search(mteb["own_documents"])
+  evaluator = Retrieval(map_at=30, recall_at=(5,), keep_identical_ids=keep)
+  numbers = mteb["own_documents"]["numbers"][str(not keep)]
+  assert {name: evaluator(encoder(vectors), table)[name] for name in numbers} == pytest.approx(numbers, abs=1e-9)
+  pool = CrossLingualRetrieval(keep_identical_ids=keep)
+  assert 0 < pool(encoder(vectors), table)["map"] <= numbers["map@30"], "in which equal cosines share the last rank"
+
+
+def test_a_query_does_not_find_itself_and_as_many_others_are_ranked(encoder):
+  vectors = {"q": [1, 0], "near": [0.9, 0.1], "far": [0.5, 0.5]}
+  table = Search({"b": "q"}, {"a": "far", "b": "q", "c": "near"}, {"b": {"a": 1}})
+  scores = Retrieval(mrr_at=2, ndcg_at=2, map_at=2, recall_at=(2,), precision_at=(2,))(encoder(vectors), table)
+  wanted = {"mrr@2": 1 / 2, "ndcg@2": 1 / np.log2(3), "map@2": 1 / 2, "recall@2": 1, "precision@2": 1 / 2}
+  assert scores == pytest.approx(wanted)
+  kept = Retrieval(mrr_at=2, recall_at=(), precision_at=(), keep_identical_ids=True)(encoder(vectors), table)
+  assert kept["mrr@2"] == 0
+  # As in mteb: judged relevant, it is missed.
+  table = Search({"b": "q"}, {"b": "q", "c": "near"}, {"b": {"b": 1, "c": 1}})
+  assert Retrieval()(encoder(vectors), table)["recall@10"] == 1 / 2
+  assert Retrieval(keep_identical_ids=True)(encoder(vectors), table)["recall@10"] == 1
+
+
+def test_equal_texts_without_ids_are_two_things(encoder):
+  table = Search({"q": "q"}, {"q": "q", "near": "near"}, {"q": {"q": 1}}, texts_as_ids=["q", "near"])
+  assert Retrieval()(encoder({"q": [1, 0], "near": [0.9, 0.1]}), table)["mrr@10"] == 1
+
+
+@pytest.mark.parametrize("others", [0, 5, 20])
+def test_a_document_without_a_text_counts_and_comes_last(others, encoder):
+  """pytrec_eval, with x and y after all others of the run, the greater id first."""
+  corpus = {"a": "near"} | {f"o{i}": "far" for i in range(others)}
+  table = Search({"q": "q", "r": "q"}, corpus, {"q": {"a": 1, "x": 2}, "r": {"y": 1, "a": 1}}, unreadable=["x", "y"])
+  scores = Retrieval()(encoder({"q": [1, 0], "near": [0.9, 0.1], "far": [0, 1]}), table)
+  y, x = others + 2, others + 3
+  second = [1 / np.log2(rank + 1) if rank <= 10 else 0 for rank in (x, y)]
+  ideal = [2 + 1 / np.log2(3), 1 + 1 / np.log2(3)]
+  assert scores["recall@1"] == 1 / 2
+  assert scores["recall@10"] == (1 if others < 8 else 1 / 2)
+  assert scores["map@10"] == pytest.approx(np.mean([(1 + (2 / rank if rank <= 10 else 0)) / 2 for rank in (x, y)]))
+  assert scores["ndcg@10"] == pytest.approx(np.mean([(1 + 2 * second[0]) / ideal[0], (1 + second[1]) / ideal[1]]))
+
+
+def test_fewer_documents_of_a_table_with_some_that_have_no_text():
+  corpus, qrels = dict(zip("ABCD", "ABCD", strict=True)), {"a": {"A": 1, "X": 1}, "b": {"C": 1, "Y": 1}}
+  table = Search({"a": "a", "b": "b"}, corpus, qrels, unreadable=["X", "Y"], texts_as_ids=["a"])
+  small = smaller(table, 1, 2, seed=0)
+  kept = next(iter(small.qrels))
+  assert len(small.corpus) == 2 and small.unreadable == ["X" if kept == "a" else "Y"] and small.texts_as_ids == ["a"]

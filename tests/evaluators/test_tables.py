@@ -13,6 +13,14 @@ QUERY, CORPUS = {"q": "who"}, {"d": "she"}
     (lambda: Search(QUERY, {}, {"q": {"d": 1}}), "the table has no documents"),
     (lambda: Search(QUERY, CORPUS, {"q": {"d": 1}, "r": {}, "s": {}}), "2 query ids that do not exist, the first 'r'"),
     (lambda: Search(QUERY, CORPUS, {"q": {"d": 1, "e": 1}}), "1 document ids that do not exist, the first 'e'"),
+    (
+      lambda: Search(QUERY, CORPUS, {"q": {"e": 1, "f": 1}}, unreadable=["e"]),
+      "1 document ids that do not exist, the first 'f'",
+    ),
+    (
+      lambda: Search(QUERY, CORPUS, {"q": {"e": 1, "d": 0}}, unreadable=["e"]),
+      "none of 1 relevant documents can be read; are the ids of the judgements those of the corpus",
+    ),
     (lambda: Search(QUERY, CORPUS, {"q": {"d": 0}}), "none of 1 queries has a relevant document"),
     (lambda: Labelled([], []), "the table has no texts; is the split empty"),
     (lambda: Labelled(["x", "y"], [["a"]]), "different lengths: {'texts': 2, 'labels': 1, 'languages': 2}"),
