@@ -26,6 +26,11 @@ class Draw(NamedTuple):
   negative_keys: np.ndarray | None  # i32[batch, n]; -1 = none
   score: np.ndarray | None  # f32[batch]
 
+  def texts(self) -> np.ndarray:
+    """i64[batch, 2 + n]: anchor, positive and negatives of each example, -1 = none; of single texts i64[batch, 1]."""
+    texts = self.anchor[:, None] if self.positive is None else np.stack([self.anchor, self.positive], 1)
+    return (texts if self.negatives is None else np.concatenate([texts, self.negatives], 1)).astype(np.int64)
+
 
 class Mix(NamedTuple):
   """How much of one task a run draws."""

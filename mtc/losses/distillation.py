@@ -96,8 +96,9 @@ class SimilarityDistillation:
     return 1
 
   def negatives(self, local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array:
-    """i32[examples]: the candidates of a row but its own positive; keys leave out none of them."""
-    kinds = [cols.documents(everyone), cols.hard_negatives(everyone)]
+    """i32[examples]: the candidates of a row but its own text; keys leave out none of them."""
+    own = cols.queries(everyone) if everyone.positive is None else cols.documents(everyone)
+    kinds = [own, cols.hard_negatives(everyone)]
     candidates = sum((jnp.sum(columns.real) for columns in kinds if columns is not None), jnp.zeros((), jnp.int32))
     return jnp.broadcast_to(candidates - 1, local.weight.shape)
 

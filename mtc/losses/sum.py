@@ -41,6 +41,12 @@ class Sum:
     """The most that one of the losses needs."""
     return max(loss.teacher_dim(dim) for loss in self.losses)
 
+  def negatives(self, local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array | None:
+    """The sum of what the losses contrast; None where none of them contrasts anything."""
+    counts = [loss.negatives(local, everyone, offset) for loss in self.losses]
+    known = [count for count in counts if count is not None]
+    return sum(known[1:], known[0]) if known else None
+
   def init(self) -> dict[str, Array]:
     """The scalars of all losses, under `NUMBER_NAME`: `0_log_scale` belongs to the first one."""
     return {f"{i}_{name}": value for i, loss in enumerate(self.losses) for name, value in loss.init().items()}

@@ -15,9 +15,7 @@ def test_it_is_the_weighted_sum_and_each_loss_has_its_own_scalars(draw):
   assert set(scalars) == {"0_log_scale", "2_log_scale", "2_bias"}
   scalars["2_bias"] = scalars["2_bias"] + 3
   own = [parts[0].init(), {}, Sigmoid(bias=-7).init()]
-  expected = sum(
-    weight * part(of, e, e, 0) for weight, part, of in zip((2.0, 0.5, 0.1), parts, own, strict=True)
-  )
+  expected = sum(weight * part(of, e, e, 0) for weight, part, of in zip((2.0, 0.5, 0.1), parts, own, strict=True))
   np.testing.assert_allclose(loss(scalars, e, e, 0), expected, rtol=1e-6)
 
 
