@@ -135,7 +135,12 @@ class Experiment(Run):
       )
     for name, task in self.tasks.items():
       self._validate_task(name, task)
-    for name in self.evaluations:
+    for name, evaluation in self.evaluations.items():
+      if evaluation.examples.single:
+        raise ValueError(
+          f"examples of evaluation {name!r} are single texts, about which there is nothing to score; use SameLabel, "
+          "Pairs, Scored or Translations"
+        )
       if not name or "/" in name:
         raise ValueError(
           f"the evaluation name {name!r} is empty or has a '/', which comes after it in the scores' names; use '_'"
@@ -170,6 +175,12 @@ class Experiment(Run):
     if task.teacher_dim < 0 or (task.teacher_dim and not task.teacher):
       raise ValueError(
         f"teacher_dim={task.teacher_dim} of task {name!r} is negative or has no teacher; 0 takes all dimensions"
+      )
+    if task.examples.single and not task.loss.single:
+      raise ValueError(
+        f"loss {type(task.loss).__name__} of task {name!r} compares texts with their positives, and "
+        f"{type(task.examples).__name__} has none; use EmbeddingDistillation or SimilarityDistillation, or give the "
+        "task pairs, as Crops makes them of texts without labels"
       )
     needed = task.loss.teacher_dim(self.model.dim or 1) > 0
     if needed and not task.teacher:

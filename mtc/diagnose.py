@@ -98,11 +98,12 @@ def _of_embeddings(pooled: Array, batch: Step) -> dict[str, Array]:
   metrics, vectors, weights = {}, [], []
   for name, examples in batch.tasks.items():
     pairs = take(pooled, examples)
-    if examples.score is None:
+    if pairs.positive is not None and examples.score is None:
       distances = geometry.squared_distances(unit(pairs.anchor), unit(pairs.positive))
       metrics[f"geometry/alignment/{name}"] = parallel.weighted_mean(distances, examples.weight)
-    vectors += [pairs.anchor, pairs.positive]
-    weights += [examples.weight, examples.weight]
+    texts = [pairs.anchor] if pairs.positive is None else [pairs.anchor, pairs.positive]
+    vectors += texts
+    weights += [examples.weight] * len(texts)
   everyone, weight = parallel.gather((jnp.concatenate(vectors), jnp.concatenate(weights)))
   directions = unit(everyone)
   return metrics | {

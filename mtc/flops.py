@@ -18,6 +18,8 @@ def loss_flops(loss: losses.Loss, rows: int, examples: int, hard: int, dim: int)
   match loss:
     case losses.Matryoshka():
       return sum(loss_flops(loss.loss, rows, examples, hard, size) for size in loss.dims)
+    case losses.Sum():
+      return sum(loss_flops(one, rows, examples, hard, dim) for one in loss.losses)
     case losses.InfoNCE():
       columns = {"query": examples, "doc": examples * (1 + hard)}
       compared = sum(columns[direction.split("_to_")[1]] for direction in loss.directions)

@@ -90,20 +90,17 @@ def _counts(
 def _examples(draw: Draw, prepared: Prepared) -> Embeddings:
   """The examples as a loss sees them, with vectors of one dimension: masks do not depend on them."""
   batch, negatives = len(draw.anchor), draw.negatives
-  texts = np.stack([draw.anchor, draw.positive], 1).astype(np.int64)
-  if negatives is not None:
-    texts = np.concatenate([texts, negatives], 1)
   vector = np.zeros((batch, 1), np.float32)
   return Embeddings(
     anchor=vector,
-    positive=vector,
+    positive=None if draw.positive is None else vector,
     negatives=None if negatives is None else np.zeros((*negatives.shape, 1), np.float32),
     negative_mask=None if negatives is None else negatives >= 0,
     keys=draw.keys,
     negative_keys=draw.negative_keys,
     score=draw.score,
     weight=np.ones(batch, np.float32),
-    teacher=None if prepared.teacher is None else prepared.teacher(texts),
+    teacher=None if prepared.teacher is None else prepared.teacher(draw.texts()),
   )
 
 

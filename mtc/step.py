@@ -61,7 +61,7 @@ def take(slots: Array, examples: Batch) -> Embeddings:
   negatives = examples.negatives
   return Embeddings(
     anchor=slots[examples.anchor],
-    positive=slots[examples.positive],
+    positive=None if examples.positive is None else slots[examples.positive],
     negatives=None if negatives is None else slots[jnp.maximum(negatives, 0)],
     negative_mask=None if negatives is None else negatives >= 0,
     keys=examples.keys,

@@ -392,10 +392,11 @@ def _digest(experiment: Experiment) -> str:
 
 
 def _tokens_per_example(task: data.Prepared) -> float:
-  """Tokens of an anchor with its positive and its negatives, the mean; a drawn positive is any text of the task."""
+  """Mean tokens of an anchor with its positive, if it has one, and its negatives; a drawn positive is any text."""
   lengths = np.diff(task.offsets)
   anchors = lengths[task.anchor].mean()
-  positives = anchors if task.positive is None else lengths[task.positive].mean()
+  drawn = anchors if len(task.labels) else 0.0
+  positives = drawn if task.positive is None else lengths[task.positive].mean()
   negatives = lengths[task.negatives[task.negatives >= 0]].sum() / len(task.anchor)
   return float(anchors + positives + negatives)
 

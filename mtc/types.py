@@ -31,13 +31,14 @@ class Batch(struct.PyTreeNode):
   """The examples of one task: which slots hold their texts, and what is known about them."""
 
   anchor: Array  # i32[examples], a slot
-  positive: Array  # i32[examples], a slot
+  positive: Array | None  # i32[examples], a slot; None = single texts
   negatives: Array | None  # i32[examples, n], slots; -1 = no such negative
   keys: Array  # i32[examples, m], hashes of texts, ids and labels; -1 = none
   negative_keys: Array | None  # i32[examples, n]; -1 = none
   score: Array | None  # f32[examples]
   weight: Array  # f32[examples], 1; or 0 = filler
   teacher: Array | None = None  # f32[examples, 2 + n, k], of anchor, positive and negatives; zeros = no such text
+  # (single texts: f32[examples, 1, k])
 
 
 class Step(struct.PyTreeNode):
@@ -68,7 +69,7 @@ class Embeddings(struct.PyTreeNode):
   """The examples of one task as vectors of unit length, in float32."""
 
   anchor: Array  # f32[examples, dim]
-  positive: Array  # f32[examples, dim]
+  positive: Array | None  # f32[examples, dim]; None = single texts
   negatives: Array | None  # f32[examples, n, dim]
   negative_mask: Array | None  # bool[examples, n], True = there is such a negative
   keys: Array  # i32[examples, m]
@@ -76,6 +77,7 @@ class Embeddings(struct.PyTreeNode):
   score: Array | None  # f32[examples]
   weight: Array  # f32[examples]
   teacher: Array | None = None  # f32[examples, 2 + n, k], a teacher's unit vectors, in that order; zeros = no such text
+  # (single texts: f32[examples, 1, k])
 
 
 class TrainState(struct.PyTreeNode):

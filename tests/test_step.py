@@ -12,12 +12,13 @@ import pytest
 from mtc import data, models, optim, parallel, step as step_lib
 from mtc.balancing import Fixed
 from mtc.config import Task
-from mtc.losses import CoSENT, InfoNCE, Matryoshka
+from mtc.data.teacher import TextVectors
+from mtc.losses import CoSENT, EmbeddingDistillation, InfoNCE, Matryoshka, SimilarityDistillation, Sum
 from mtc.models import LoraSpec, ModelSpec
 from mtc.optim import OptimSpec
 
 SPEC = ModelSpec(layers=2, width=16, heads=2, mlp_width=32, positions=64, dim=8, dropout=0.0, dtype="float32")
-BATCH = {"search": 13, "topic": 10, "graded": 11}  # none divides by 2, 4 or 8: every run has filler rows
+BATCH = {"search": 13, "topic": 10, "graded": 11, "taught": 9}  # none divides by 2, 4 or 8: every run has filler rows
 
 
 def _rows():
@@ -34,7 +35,8 @@ def _rows():
   ]
   topic = [{"text": text(300 + i), "labels": [f"label{i % 4}"]} for i in range(40)]
   graded = [{"text_a": text(400 + i), "text_b": text(500 + i), "score": float(rng.integers(0, 6))} for i in range(40)]
-  return {"search": search, "topic": topic, "graded": graded}
+  taught = [{"text": text(600 + i)} for i in range(40)]
+  return {"search": search, "topic": topic, "graded": graded, "taught": taught}
 
 
 @pytest.fixture(scope="module")
@@ -51,18 +53,27 @@ def tasks():
       data.InMemory({"train": _rows()["topic"]}), data.SameLabel(), InfoNCE(multi_positive=True), BATCH["topic"]
     ),
     "graded": Task(data.InMemory({"train": _rows()["graded"]}), data.Scored(), CoSENT(), BATCH["graded"], 0.5),
+    "taught": Task(
+      data.InMemory({"train": _rows()["taught"]}),
+      data.Texts(),
+      Sum((SimilarityDistillation(), EmbeddingDistillation())),
+      BATCH["taught"],
+    ),
   }
 
 
 @pytest.fixture(scope="module")
 def prepared(tasks, tokenizer, tmp_path_factory):
   cache = tmp_path_factory.mktemp("cache")
-  return {
+  made = {
     name: data.prepare(
       task.source, "train", task.examples, tokenizer, max_length=16, prompts={}, cache_dir=cache, progress=False
     )
     for name, task in tasks.items()
   }
+  texts = len(made["taught"].text_keys)
+  teacher = TextVectors([np.random.default_rng(5).normal(size=(texts, 12))], np.arange(texts), None)
+  return made | {"taught": made["taught"]._replace(teacher=teacher)}
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,14 @@ import pytest
 
 import mtc
 from mtc import data, train
-from mtc.config import Experiment, Task
-from mtc.data import Folder, Pairs, SameLabel, Vectors
-from mtc.losses import EmbeddingDistillation, InfoNCE, SimilarityDistillation
+from mtc.config import Evaluation, Experiment, Task
+from mtc.data import Folder, SameLabel, Texts, Vectors
+from mtc.evaluators import Clustering
+from mtc.losses import EmbeddingDistillation, InfoNCE, SimilarityDistillation, Sum
 from mtc.models import ModelSpec
 from mtc.optim import OptimSpec
 from mtc.start import start_model
+from mtc.train import make_sampler, start
 
 WORDS = "rocket orbit moon bread oven salt judge court trial goal match coach".split()
 
@@ -34,14 +36,14 @@ def taught(tmp_path):
 
 @pytest.fixture
 def experiment(taught, tmp_path, tmp_path_factory):
-  """A guided task, and two that learn a teacher's space of 24 dimensions in 8."""
-  source, alone, teacher = Folder("posts"), Pairs(anchor="text", positive="text"), (Vectors("posts/train.jsonl"),)
-  distil = functools.partial(Task, source, alone, batch_size=32, anchor_role="document", teacher=teacher)
+  """A guided task, and two of single texts that learn a teacher's space of 24 dimensions in 8."""
+  source, teacher = Folder("posts"), (Vectors("posts/train.jsonl"),)
+  distil = functools.partial(Task, source, Texts(), batch_size=32, anchor_role="document", teacher=teacher)
   return Experiment(
     tasks={
       "guided": Task(source, SameLabel(), InfoNCE(guide="relative", guide_margin=0.05), 16, 0.1, teacher=teacher),
       "similarities": distil(loss=SimilarityDistillation()),
-      "embeddings": distil(loss=EmbeddingDistillation(), teacher_dim=8),
+      "embeddings": distil(loss=Sum((EmbeddingDistillation(), SimilarityDistillation())), teacher_dim=8),
     },
     model=ModelSpec(layers=1, width=16, heads=2, mlp_width=32, vocab_size=400, positions=128, dim=8, dtype="float32"),
     optim=OptimSpec(learning_rate=1e-2),
@@ -90,3 +92,31 @@ def test_a_loss_and_a_teacher_need_each_other(experiment):
   experiment.tasks = {"topic": Task(data.Folder("topic"), SameLabel(), teacher=(Vectors("posts.jsonl"),))}
   with pytest.raises(ValueError, match="teacher of task 'topic' is of no use to its loss"):
     experiment.validate()
+
+
+def test_single_texts_need_a_loss_that_takes_them(experiment):
+  experiment.tasks["guided"].examples = Texts()
+  with pytest.raises(ValueError, match="loss InfoNCE of task 'guided' compares texts with their positives, and Texts"):
+    experiment.validate()
+  experiment.tasks["guided"].loss = Sum((EmbeddingDistillation(), InfoNCE()))
+  with pytest.raises(ValueError, match="loss Sum of task 'guided' compares texts with their positives"):
+    experiment.validate()
+
+
+def test_there_is_nothing_to_score_about_single_texts(experiment):
+  experiment.evaluations = {"posts": Evaluation(Folder("posts"), Texts(), Clustering())}
+  with pytest.raises(ValueError, match="examples of evaluation 'posts' are single texts"):
+    experiment.validate()
+
+
+def test_single_texts_are_encoded_once(experiment, tmp_path):
+  """The grid holds each text of a draw once, and what is shown of a step names each once."""
+  model, prepared = start(experiment, tmp_path, {name: data.Leaks(80, [], {}, {}) for name in experiment.tasks})
+  sampler = make_sampler(experiment, prepared)
+  step = data.Packer(prepared, sampler, 1).step(0)
+  draws = sampler.sample(0)
+  lengths = {name: np.diff(task.offsets) for name, task in prepared.items()}
+  expected = sum(lengths[name][draw.texts()].sum() for name, draw in draws.items())
+  assert np.count_nonzero(step.tokens.segment) == expected and draws["similarities"].texts().shape == (32, 1)
+  shown = data.examples_of(draws["similarities"], prepared["similarities"], model.tokenizer)
+  assert len(shown) == 32 and all(set(example) == {"anchor"} for example in shown)

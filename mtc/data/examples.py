@@ -17,8 +17,8 @@ _LARGEST = 1e30  # grade
 class Example(TypedDict):
   """One row in the common form of all kinds."""
 
-  anchor: str  # of a grouped kind: the text
-  positive: str | None  # None = grouped: any text that shares a label
+  anchor: str  # of a grouped or a single kind: the text
+  positive: str | None  # None = grouped: any text that shares a label; or single: there is none
   negatives: list[str]
   score: float | None  # Scored: 0..1. Pairs: the row's grade, if it has one
   labels: list[str]
@@ -31,6 +31,7 @@ class Kind(Protocol):
   """What a task's `examples` must be."""
 
   grouped: ClassVar[bool]  # the positive is drawn among the examples that share a label
+  single: ClassVar[bool]  # an example is one text, without a positive
   scored: ClassVar[bool]  # the score is what is learnt
 
   def parse(self, place: str, row: Row) -> Example:
@@ -52,6 +53,7 @@ class Pairs:
   """
 
   grouped: ClassVar[bool] = False
+  single: ClassVar[bool] = False
   scored: ClassVar[bool] = False
   anchor: str = "anchor"
   positive: str = "positive"
@@ -90,14 +92,37 @@ class SameLabel:
   """
 
   grouped: ClassVar[bool] = True
+  single: ClassVar[bool] = False
   scored: ClassVar[bool] = False
   text: str = "text"
   labels: str = "labels"
 
   def parse(self, place: str, row: Row) -> Example:
-    return _grouped(
+    return _without_positive(
       text=_text(place, row, self.text),
       labels=_labels(place, row, self.labels),
+      identity=_identity(place, row, "id"),
+      language=language_of(place, row),
+    )
+
+
+@dataclasses.dataclass
+class Texts:
+  """Single texts, each encoded once: what a task learns from them comes from a teacher, not from labels or pairs.
+
+  Its losses are EmbeddingDistillation and SimilarityDistillation. Fields `id` and `language` of the row are used if
+  they are there.
+  """
+
+  grouped: ClassVar[bool] = False
+  single: ClassVar[bool] = True
+  scored: ClassVar[bool] = False
+  text: str = "text"
+
+  def parse(self, place: str, row: Row) -> Example:
+    return _without_positive(
+      text=_text(place, row, self.text),
+      labels=[],
       identity=_identity(place, row, "id"),
       language=language_of(place, row),
     )
@@ -115,6 +140,7 @@ class Crops:
   """
 
   grouped: ClassVar[bool] = False
+  single: ClassVar[bool] = False
   scored: ClassVar[bool] = False
   text: str = "text"
   share: float = 0.6  # of the words, in each part
@@ -147,6 +173,7 @@ class Scored:
   """Two texts and how similar they are; a score in `range` is brought to 0..1."""
 
   grouped: ClassVar[bool] = False
+  single: ClassVar[bool] = False
   scored: ClassVar[bool] = True
   a: str = "text_a"
   b: str = "text_b"
@@ -179,6 +206,7 @@ class Translations:
   """Texts that say the same in other languages: rows with one `id` belong together."""
 
   grouped: ClassVar[bool] = True
+  single: ClassVar[bool] = False
   scored: ClassVar[bool] = False
   id: str = "id"
   text: str = "text"
@@ -186,7 +214,7 @@ class Translations:
 
   def parse(self, place: str, row: Row) -> Example:
     identity = _named(place, row, self.id)
-    return _grouped(
+    return _without_positive(
       text=_text(place, row, self.text),
       labels=[identity],
       identity="",  # it is the label already
@@ -275,7 +303,7 @@ def _half(bad: BadRow, row: Row, pairs: Pairs) -> BadRow:
   return bad
 
 
-def _grouped(text: str, labels: list[str], identity: str, language: str) -> Example:
+def _without_positive(text: str, labels: list[str], identity: str, language: str) -> Example:
   return Example(
     anchor=text,
     positive=None,

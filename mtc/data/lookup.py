@@ -42,11 +42,13 @@ def find_texts(prepared: Prepared, wanted: Collection[int], tokenizer: Tokenizer
 
 def examples_of(draw: Draw, prepared: Prepared, tokenizer: Tokenizer) -> list[dict[str, Any]]:
   """What a task gave to a step: anchor, positive and negatives of each example, as `find_texts` tells them."""
-  every = [draw.anchor, draw.positive] + ([] if draw.negatives is None else [draw.negatives.reshape(-1)])
+  every = [texts.reshape(-1) for texts in (draw.anchor, draw.positive, draw.negatives) if texts is not None]
   texts = find_texts(prepared, {text for text in np.concatenate(every).tolist() if text >= 0}, tokenizer)
   told = []
-  for row, (anchor, positive) in enumerate(zip(draw.anchor.tolist(), draw.positive.tolist())):
-    one: dict[str, Any] = {"anchor": texts[anchor], "positive": texts[positive]}
+  for row, anchor in enumerate(draw.anchor.tolist()):
+    one: dict[str, Any] = {"anchor": texts[anchor]}
+    if draw.positive is not None:
+      one["positive"] = texts[int(draw.positive[row])]
     if draw.negatives is not None:
       one["negatives"] = [texts[text] for text in draw.negatives[row].tolist() if text >= 0]
     if draw.score is not None:

@@ -129,7 +129,7 @@ def make_plan(
   wide = 0
   if chunks == 1 and slots > 1 and length % 2 == 0:
     long = np.array([_over_half(n, length) for n in crowds])
-    together = max(_width(draw) for draws in steps for draw in draws.values())  # texts of an example
+    together = max(draw.texts().shape[1] for draws in steps for draw in draws.values())  # texts of an example
     # Room for steps that no simulation saw, for what does not find it takes the last shape: six standard deviations
     # over the mean, and at least one example.
     room = max(together, int(long.max(initial=0)), math.ceil(long.mean() + 6 * long.std()))
@@ -184,7 +184,7 @@ def pack(
   batches, start = {}, 0
   for name, draw in draws.items():
     examples = crowd.dealt[name][local]
-    places = slice(start, start + examples.shape[1] * _width(draw))
+    places = slice(start, start + examples.shape[1] * draw.texts().shape[1])
     start = places.stop
     there = present[:, places]
     n = size[:, places][there]
@@ -218,7 +218,7 @@ def deal(draws: Mapping[str, Draw], lengths: Mapping[str, np.ndarray], devices: 
   load = np.zeros(devices, np.int64)
   dealt = {}
   for name, draw in draws.items():
-    texts = _texts(draw)
+    texts = draw.texts()
     size = np.where(texts < 0, 0, lengths[name][texts]).sum(1)
     rounds = -(-len(size) // devices)
     examples = np.full(rounds * devices, -1)
@@ -302,20 +302,10 @@ def _crowd(draws: Mapping[str, Draw], lengths: Mapping[str, np.ndarray], devices
   dealt = deal(draws, lengths, devices)
   text, size = [], []
   for name, draw in draws.items():
-    texts = np.where((dealt[name] >= 0)[..., None], _texts(draw)[dealt[name]], -1).reshape(devices, -1)
+    texts = np.where((dealt[name] >= 0)[..., None], draw.texts()[dealt[name]], -1).reshape(devices, -1)
     text.append(texts)
     size.append(np.where(texts >= 0, lengths[name][texts], -1))
   return _Crowd(dealt, np.concatenate(text, 1), np.concatenate(size, 1))
-
-
-def _width(draw: Draw) -> int:
-  return 2 if draw.negatives is None else 2 + draw.negatives.shape[1]
-
-
-def _texts(draw: Draw) -> np.ndarray:
-  """i64[batch, 2 + n]: the texts of each example, -1 = none."""
-  pair = np.stack([draw.anchor, draw.positive], 1).astype(np.int64)
-  return pair if draw.negatives is None else np.concatenate([pair, draw.negatives], 1)
 
 
 def _batch(draw: Draw, examples: np.ndarray, slot: np.ndarray, teacher: np.ndarray | None) -> Batch:
@@ -327,7 +317,7 @@ def _batch(draw: Draw, examples: np.ndarray, slot: np.ndarray, teacher: np.ndarr
 
   return Batch(
     anchor=np.maximum(slot[..., 0], 0),
-    positive=np.maximum(slot[..., 1], 0),
+    positive=None if draw.positive is None else np.maximum(slot[..., 1], 0),
     negatives=None if draw.negatives is None else slot[..., 2:],
     keys=hashes(draw.keys),
     negative_keys=None if draw.negative_keys is None else hashes(draw.negative_keys),

@@ -17,8 +17,8 @@ class Prepared(NamedTuple):
     tokens: i32[total], the ids of every text end to end, special tokens included.
     offsets: i64[T + 1]; text `t` is `tokens[offsets[t]:offsets[t + 1]]`.
     anchor: i32[N], text indices.
-    positive: i32[N], text indices, or None for the grouped kinds, whose positive is drawn among the examples that
-      share a label.
+    positive: i32[N], text indices; None for the grouped kinds, whose positive is drawn among the examples that share
+      a label, and for single texts, which have neither positive nor labels.
     negatives: i32[N, n], text indices with -1 = none; n may be 0.
     score: f32[N] in 0..1, or None for the kinds without one.
     labels: i32[L], the label ids of every example end to end; empty for the kinds without labels.

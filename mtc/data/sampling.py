@@ -20,11 +20,16 @@ class Draw(NamedTuple):
   """The examples that one task gives to one step, over all devices."""
 
   anchor: np.ndarray  # i32[batch], text indices
-  positive: np.ndarray  # i32[batch], text indices
+  positive: np.ndarray | None  # i32[batch], text indices; None = single texts
   negatives: np.ndarray | None  # i32[batch, n], text indices; -1 = none
   keys: np.ndarray  # i32[batch, m]; -1 = none
   negative_keys: np.ndarray | None  # i32[batch, n]; -1 = none
   score: np.ndarray | None  # f32[batch]
+
+  def texts(self) -> np.ndarray:
+    """i64[batch, 2 + n]: anchor, positive and negatives of each example, -1 = none; of single texts i64[batch, 1]."""
+    texts = self.anchor[:, None] if self.positive is None else np.stack([self.anchor, self.positive], 1)
+    return (texts if self.negatives is None else np.concatenate([texts, self.negatives], 1)).astype(np.int64)
 
 
 class Mix(NamedTuple):
@@ -110,7 +115,9 @@ class Sampler:
     exponents = label_exponents or {}
     self._batch_sizes = {name: batch_sizes[name] for name in tasks}
     self._tasks = {
-      name: _Grouped(name, task, seed, exponents.get(name, 1.0)) if task.positive is None else _Paired(name, task, seed)
+      name: _Grouped(name, task, seed, exponents.get(name, 1.0))
+      if task.positive is None and len(task.labels)
+      else _Listed(name, task, seed)
       for name, task in tasks.items()
     }
     self.anchors = {name: task.anchors for name, task in self._tasks.items()}
@@ -175,18 +182,19 @@ def quotas(shares: np.ndarray, total: int) -> np.ndarray:
   return whole
 
 
-class _Paired:
-  """Examples that come with their positives: all of them in a new order each epoch."""
+class _Listed:
+  """Examples that come with their positives, or have none: all of them in a new order each epoch."""
 
   def __init__(self, name: str, task: Prepared, seed: int):
     self.anchors = len(task.anchor)
-    self._task, self._positive = task, np.asarray(task.positive)
+    self._task, self._positive = task, None if task.positive is None else np.asarray(task.positive)
     self._order = lru_cache(maxsize=4)(lambda epoch: _permutation(self.anchors, seed, name, "epoch", epoch))
 
   def draw(self, cursor: int, batch: int) -> Draw:
     task = self._task
     rows = _epochs(self._order, self.anchors, cursor * batch, batch)
-    return _draw(task, rows, task.anchor[rows], self._positive[rows], task.keys[rows])
+    positive = None if self._positive is None else self._positive[rows]
+    return _draw(task, rows, task.anchor[rows], positive, task.keys[rows])
 
 
 class _Grouped:
@@ -300,7 +308,7 @@ def unite(anchor: np.ndarray, positive: np.ndarray) -> np.ndarray:
   return np.take_along_axis(keys, order, 1)[:, :MAX_KEYS]
 
 
-def _draw(task: Prepared, rows: np.ndarray, anchor: np.ndarray, positive: np.ndarray, keys: np.ndarray) -> Draw:
+def _draw(task: Prepared, rows: np.ndarray, anchor: np.ndarray, positive: np.ndarray | None, keys: np.ndarray) -> Draw:
   score = None if task.score is None else task.score[rows]
   if not task.negatives.shape[1]:
     return Draw(anchor, positive, None, keys, None, score)

@@ -143,7 +143,7 @@ class _Writer:
 
   def add(self, example: Any) -> None:
     self.anchor.append(self._text("anchor", example["anchor"]))
-    if not self.kind.grouped:
+    if example["positive"] is not None:
       self.positive.append(self._text("positive", example["positive"]))
     self.negatives.extend(self._text("positive", text) for text in example["negatives"])
     self.negative_counts.append(len(example["negatives"]))
@@ -198,7 +198,7 @@ class _Writer:
       "keys": keys[:, (keys >= 0).any(axis=0)],
       "text_keys": text_keys,
     }
-    if not self.kind.grouped:
+    if len(positive):
       arrays["positive"] = positive
     if self.kind.scored:
       arrays["score"] = np.asarray(self.score)

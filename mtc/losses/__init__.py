@@ -11,6 +11,7 @@ from mtc.losses.matryoshka import Matryoshka
 from mtc.losses.protocol import Loss
 from mtc.losses.regression import CosineRegression
 from mtc.losses.sigmoid import Sigmoid
+from mtc.losses.sum import Sum
 
 __all__ = [
   "CoSENT",
@@ -21,5 +22,6 @@ __all__ = [
   "Matryoshka",
   "Sigmoid",
   "SimilarityDistillation",
+  "Sum",
   "unit",
 ]

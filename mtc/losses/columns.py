@@ -37,7 +37,8 @@ def queries(examples: Embeddings, offset: Array | int = 0) -> Columns:
 
 
 def documents(examples: Embeddings, offset: Array | int = 0) -> Columns:
-  """The positives of examples, of which the first is row `offset` of `everyone`."""
+  """The positives of examples, of which the first is row `offset` of `everyone`; there must be some."""
+  assert examples.positive is not None  # the config refuses such a loss for single texts
   teacher = None if examples.teacher is None else examples.teacher[:, 1]
   return queries(examples, offset)._replace(vectors=full_precision(examples.positive), teacher=teacher)
 

@@ -1,6 +1,7 @@
 """CoSENT: pairs with a higher score should have a higher cosine."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,7 @@ class CoSENT:
   sentence-transformers 6.2.
   """
 
+  single: ClassVar[bool] = False
   scale: float = 20.0
 
   def validate(self, dim: int) -> None:

@@ -1,6 +1,7 @@
 """Distillation: the embeddings, or their similarities, should be a teacher's."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,8 @@ class EmbeddingDistillation:
   Reference: arXiv 2301.12005 eq. 7. The numbers are those of EmbedDistillLoss of sentence-transformers 6.2, by the
   cosine; for unit vectors its squared error is `2 / dim` times that.
   """
+
+  single: ClassVar[bool] = True
 
   def validate(self, dim: int) -> None:
     """There is no field to be wrong."""
@@ -49,7 +52,8 @@ class EmbeddingDistillation:
         "use SimilarityDistillation, or a smaller model.dim"
       )
     teacher = cols.unit(teacher[..., :dim])
-    texts = jnp.stack([local.anchor, local.positive], axis=1)
+    pair = [local.anchor] if local.positive is None else [local.anchor, local.positive]
+    texts = jnp.stack(pair, axis=1)
     there = jnp.ones(texts.shape[:2], bool)
     if local.negatives is not None:
       mask = jnp.ones(local.negatives.shape[:2], bool) if local.negative_mask is None else local.negative_mask
@@ -64,7 +68,8 @@ class SimilarityDistillation:
 
   `s` is the softmax of the cosines of the row's anchor with the positives and hard negatives of all devices, over the
   temperature; `p` is the same of the teacher's vectors, which may have any number of dimensions. Were all of `p` on the
-  own positive, it would be InfoNCE. Keys mean nothing here: the teacher knows what is alike.
+  own positive, it would be InfoNCE. Single texts (`Texts`) are compared with the other texts of all devices instead.
+  Keys mean nothing here: the teacher knows what is alike.
 
   Two texts whose cosines with the anchor are [1, 0], and [0, 1] to the teacher, have at temperature 1 the loss
   `(e - 1) / (e + 1) = 0.4621`.
@@ -73,6 +78,7 @@ class SimilarityDistillation:
   sentence-transformers 6.2 over `temperature ** 2`, a factor that would change the weight among other tasks.
   """
 
+  single: ClassVar[bool] = True
   temperature: float = 0.05
   teacher_temperature: float = 0.0  # 0 = as `temperature`
   block: int = 0  # columns of the logit matrix that are in memory at a time; 0 = all
@@ -90,8 +96,9 @@ class SimilarityDistillation:
     return 1
 
   def negatives(self, local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array:
-    """i32[examples]: the candidates of a row but its own positive; keys leave out none of them."""
-    kinds = [cols.documents(everyone), cols.hard_negatives(everyone)]
+    """i32[examples]: the candidates of a row but its own text; keys leave out none of them."""
+    own = cols.queries(everyone) if everyone.positive is None else cols.documents(everyone)
+    kinds = [own, cols.hard_negatives(everyone)]
     candidates = sum((jnp.sum(columns.real) for columns in kinds if columns is not None), jnp.zeros((), jnp.int32))
     return jnp.broadcast_to(candidates - 1, local.weight.shape)
 
@@ -106,15 +113,18 @@ class SimilarityDistillation:
 
     def summarise(columns: cols.Columns) -> tuple[Array, Array, Array]:
       """Of a block, each `[rows]`: both log-sum-exps, and the mean difference of the logits as the teacher weighs."""
-      student = jnp.where(columns.real, cols.cosines(rows, columns) / self.temperature, _ABSENT)
+      real = jnp.broadcast_to(columns.real[None, :], (len(guide), columns.real.shape[0]))
+      if local.positive is None:
+        real &= ~cols.own(rows, columns)
+      student = jnp.where(real, cols.cosines(rows, columns) / self.temperature, _ABSENT)
       likeness = cols.teacher_cosines(guide, columns) / (self.teacher_temperature or self.temperature)
-      teacher = jnp.where(columns.real, likeness, _ABSENT)
+      teacher = jnp.where(real, likeness, _ABSENT)
       weight = jax.nn.softmax(teacher, axis=1)
       difference = jnp.sum(weight * (teacher - student), axis=1)  # 0 where absent: both have the same logit
       return jax.nn.logsumexp(student, axis=1), jax.nn.logsumexp(teacher, axis=1), difference
 
     seen = cols.seen(self.ring, local, everyone, offset)
-    kinds = [cols.documents(*seen), cols.hard_negatives(*seen)]
+    kinds = [cols.queries(*seen) if local.positive is None else cols.documents(*seen), cols.hard_negatives(*seen)]
     parts = [cols.summarised(summarise, columns, self.block, self.ring) for columns in kinds if columns is not None]
     student, teacher, difference = (jnp.concatenate(leaves) for leaves in zip(*parts, strict=True))
     mean = jnp.sum(jax.nn.softmax(teacher, axis=0) * difference, axis=0)

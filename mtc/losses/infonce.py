@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +51,7 @@ class InfoNCE:
   GISTEmbed, arXiv 2402.16829 section 3, with the margins and the numbers of GISTEmbedLoss of sentence-transformers 6.2.
   """
 
+  single: ClassVar[bool] = False
   temperature: float = 0.05
   learn_temperature: bool = False  # it starts at `temperature`, and stays at 0.01 or above
   directions: tuple[str, ...] = ("query_to_doc",)

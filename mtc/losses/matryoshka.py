@@ -44,6 +44,11 @@ class Matryoshka:
     for size in self.dims:
       self.loss.validate(size)
 
+  @property
+  def single(self) -> bool:
+    """As the inner loss."""
+    return self.loss.single
+
   def teacher_dim(self, dim: int) -> int:
     """What the inner loss needs for the largest of dims."""
     return self.loss.teacher_dim(max(self.dims))
@@ -68,9 +73,9 @@ def _shorten(embeddings: Embeddings, dim: int) -> Embeddings:
   def shorten(x: Array) -> Array:
     return unit(x[..., :dim])
 
-  negatives = embeddings.negatives
+  positive, negatives = embeddings.positive, embeddings.negatives
   return embeddings.replace(
     anchor=shorten(embeddings.anchor),
-    positive=shorten(embeddings.positive),
+    positive=None if positive is None else shorten(positive),
     negatives=None if negatives is None else shorten(negatives),
   )

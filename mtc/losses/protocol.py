@@ -11,6 +11,11 @@ class Loss(Protocol):
   It knows neither the model nor the devices; where columns travel in a ring, `parallel` sends them.
   """
 
+  @property
+  def single(self) -> bool:
+    """Whether it can score single texts, which have no positive."""
+    ...
+
   def init(self) -> dict[str, Array]:
     """The learnable scalars, f32[], by name; {} when there are none."""
     ...

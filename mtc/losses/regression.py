@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 import math
+from typing import ClassVar
 
 import jax.numpy as jnp
 
@@ -19,6 +20,7 @@ class CosineRegression:
   CosineSimilarityLoss of sentence-transformers 6.2.
   """
 
+  single: ClassVar[bool] = False
   score_range: tuple[float, float] = (0.0, 1.0)  # the scores of which the cosines should be 0 and 1
 
   def validate(self, dim: int) -> None:

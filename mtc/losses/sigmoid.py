@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,7 @@ class Sigmoid:
   Reference: arXiv 2303.15343 eq. 1 and algorithm 1.
   """
 
+  single: ClassVar[bool] = False
   temperature: float = 0.1
   bias: float = -10.0  # negative: nearly all pairs are negatives, and training should not begin by learning that
   learn: bool = True  # temperature and bias, from these values on

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from mtc.data.bad_rows import Skipped
-from mtc.data.examples import Crops, Pairs, SameLabel, Scored, Translations, documents, read
+from mtc.data.examples import Crops, Pairs, SameLabel, Scored, Texts, Translations, documents, read
 from mtc.data.sources import BadRow, InMemory
 
 
@@ -40,6 +40,14 @@ def test_same_label_takes_one_label_or_several(labels, expected):
   example = SameLabel().parse("here", {"text": "t", "labels": labels, "id": "7", "language": "de"})
   assert (example["anchor"], example["positive"], example["labels"]) == ("t", None, expected)
   assert (example["anchor_id"], example["language"]) == ("7", "de")
+
+
+def test_texts_are_single():
+  example = Texts("body").parse("here", {"body": "a text", "id": 7, "language": "de"})
+  assert (example["anchor"], example["positive"], example["labels"]) == ("a text", None, [])
+  assert (example["anchor_id"], example["language"]) == ("7", "de")
+  with pytest.raises(BadRow, match="field 'body' is missing"):
+    Texts("body").parse("here", {"text": "a text"})
 
 
 @pytest.mark.parametrize(("score", "read"), [(2, 2.0), (Decimal("0.5"), 0.5), (None, None)])

@@ -13,8 +13,10 @@ from mtc.data.sampling import Draw, Mixing, Sampler
 from mtc.types import Batch, Step
 
 
-def task(seed: int, lengths: np.ndarray, examples: int, negatives: int = 0, score: bool = False) -> Prepared:
-  """Texts of these lengths with random tokens >= 1, in random pairs; about half the negatives are missing."""
+def task(
+  seed: int, lengths: np.ndarray, examples: int, negatives: int = 0, score: bool = False, single: bool = False
+) -> Prepared:
+  """Texts of these lengths with random tokens >= 1, in random pairs or single; about half the negatives are missing."""
   rng = np.random.default_rng(seed)
   offsets = np.concatenate([[0], np.cumsum(lengths)])
   hard = rng.integers(-len(lengths), len(lengths), (examples, negatives)).clip(-1).astype(np.int32)
@@ -23,7 +25,7 @@ def task(seed: int, lengths: np.ndarray, examples: int, negatives: int = 0, scor
     tokens=rng.integers(1, 1000, offsets[-1]).astype(np.int32),
     offsets=offsets,
     anchor=anchor,
-    positive=positive,
+    positive=None if single else positive,
     negatives=hard,
     score=rng.random(examples, np.float32) if score else None,
     labels=np.zeros(0, np.int32),
@@ -43,8 +45,9 @@ TASKS = {
   "plain": task(0, post_lengths(0, 12), 500),
   "hard": task(1, post_lengths(1, 20), 500, negatives=2),
   "scored": task(2, post_lengths(2, 30), 500, score=True),
+  "single": task(3, post_lengths(3, 15), 500, single=True),
 }
-BATCH = {"plain": 21, "hard": 8, "scored": 5}  # not all divide by 2, 4 or 8: fillers are needed
+BATCH = {"plain": 21, "hard": 8, "scored": 5, "single": 11}  # not all divide by 2, 4 or 8: fillers are needed
 
 
 def make_packer(devices: int, local: range | None = None, chunks: int = 1, mixing: Mixing | None = None) -> Packer:
@@ -75,7 +78,8 @@ def examples(step: Step, name: str, devices: int) -> list[tuple]:
   for device in range(devices):
     texts, batch = unpack(step, device), jax.tree.map(lambda x, d=device: x[d], step.tasks[name])
     for i in np.flatnonzero(batch.weight):
-      slots = [batch.anchor[i], batch.positive[i], *([] if batch.negatives is None else batch.negatives[i])]
+      slots = [batch.anchor[i], *([] if batch.positive is None else [batch.positive[i]])]
+      slots += [] if batch.negatives is None else list(batch.negatives[i])
       found.append((*(texts[slot] if slot >= 0 else None for slot in slots), *known(batch, i)))
   return found
 
@@ -91,10 +95,7 @@ def drawn(draw: Draw, data: Prepared) -> list[tuple]:
   def text(t: int) -> tuple[int, ...] | None:
     return tuple(data.tokens[data.offsets[t] : data.offsets[t + 1]].tolist()) if t >= 0 else None
 
-  rows = [
-    [draw.anchor[i], draw.positive[i], *([] if draw.negatives is None else draw.negatives[i])]
-    for i in range(len(draw.anchor))
-  ]
+  rows = draw.texts().tolist()
   return [(*map(text, row), *known(draw, i)) for i, row in enumerate(rows)]
 
 
@@ -183,7 +184,7 @@ def test_fillers_weigh_nothing_and_name_nothing():
     assert set(batch.weight.reshape(-1)) <= {0.0, 1.0}
     assert (batch.keys[filler] == -1).all()
     slots = step.tokens.ids.shape[1] * step.tokens.slots
-    for slot in (batch.anchor, batch.positive):
+    for slot in (batch.anchor, batch.anchor if batch.positive is None else batch.positive):
       assert ((slot >= 0) & (slot < slots)).all()
     if batch.negatives is not None:
       assert (batch.negatives[filler] == -1).all() and (batch.negative_keys[filler] == -1).all()
@@ -231,7 +232,7 @@ def test_nine_tenths_of_the_grid_are_tokens(devices):
 @pytest.mark.parametrize("mixing", [Mixing("all"), Mixing("uniform")])
 def test_shapes_are_few_and_divide_into_chunks_that_fit(chunks, mixing):
   packer = make_packer(2, chunks=chunks, mixing=mixing)
-  assert len(packer.plans) == (1 if mixing.kind == "all" else 3)
+  assert len(packer.plans) == (1 if mixing.kind == "all" else len(TASKS))
   biggest = 0
   for plan in packer.plans.values():
     assert len(plan.rows) <= 3 and list(plan.rows) == sorted(set(plan.rows))

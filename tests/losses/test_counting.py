@@ -12,6 +12,7 @@ from mtc.losses import (
   Matryoshka,
   Sigmoid,
   SimilarityDistillation,
+  Sum,
 )
 
 ALL = ("query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc")
@@ -86,6 +87,18 @@ def test_cosent_counts_pairs_of_another_score(draw):
 def test_distillation_of_similarities_counts_candidates(draw):
   e = draw(fillers=(2,))
   assert set(SimilarityDistillation().negatives(e, e, 0).tolist()) == {7 - 1 + int(e.negative_mask[e.weight > 0].sum())}
+
+
+def test_a_single_text_is_compared_with_the_others(draw):
+  e = draw(hard=0, fillers=(2,)).replace(positive=None)
+  assert set(SimilarityDistillation().negatives(e, e, 0).tolist()) == {7 - 1}
+
+
+def test_a_sum_counts_what_its_losses_count(draw):
+  e = draw()
+  both = Sum((InfoNCE(), CosineRegression(), Sigmoid()))
+  np.testing.assert_array_equal(both.negatives(e, e, 0), 2 * InfoNCE().negatives(e, e, 0))
+  assert Sum((CosineRegression(), EmbeddingDistillation())).negatives(e, e, 0) is None
 
 
 @pytest.mark.parametrize("loss", [CosineRegression(), EmbeddingDistillation(), Matryoshka(EmbeddingDistillation())])

@@ -44,6 +44,35 @@ def test_similarities_equal_loops(draw, hard, teacher_temperature):
   np.testing.assert_allclose(loss({}, e, e, 0), expected, rtol=1e-12)
 
 
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("block", [0, 3])
+def test_similarities_of_single_texts_equal_loops(draw, block):
+  """Each text is compared with the other texts of the batch, and not with itself."""
+  e, expected = draw(hard=0, fillers=(2, 7)), []
+  e = e.replace(positive=None, teacher=e.teacher[:, :1])
+  for i in range(8):
+    others = [j for j in np.flatnonzero(e.weight) if j != i]
+    p = softmax(np.array([e.teacher[i, 0] @ e.teacher[j, 0] for j in others]) / 0.5)
+    s = softmax(np.array([e.anchor[i] @ e.anchor[j] for j in others]) / 0.2)
+    expected.append(np.sum(p * np.log(p / s)))
+  np.testing.assert_allclose(SimilarityDistillation(0.2, 0.5, block)({}, e, e, 0), expected, rtol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+def test_embeddings_of_single_texts_equal_those_of_equal_pairs(draw):
+  e = draw(hard=0)
+  single = e.replace(positive=None, teacher=e.teacher[:, :1])
+  twice = e.replace(positive=e.anchor, teacher=e.teacher[:, [0, 0]])
+  for loss in (EmbeddingDistillation(), Matryoshka(EmbeddingDistillation(), dims=(5, 3))):
+    np.testing.assert_allclose(loss({}, single, single, 0), loss({}, twice, twice, 0), rtol=1e-12)
+
+
+def test_a_single_text_without_others_has_no_similarities(draw):
+  e = draw(hard=0, examples=1, dtype=np.float32)
+  e = e.replace(positive=None, teacher=e.teacher[:, :1])
+  np.testing.assert_array_equal(SimilarityDistillation()({}, e, e, 0), 0)
+
+
 def test_examples_of_the_docstrings():
   one = np.float32([[1, 0]])
   teacher = np.float32([[[0.6, 0.8], [0.6, 0.8]]])

@@ -16,6 +16,7 @@ from mtc.losses import (
   Matryoshka,
   Sigmoid,
   SimilarityDistillation,
+  Sum,
 )
 
 ALL = ("query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc")
@@ -33,6 +34,7 @@ LOSSES = {
   "matryoshka": Matryoshka(InfoNCE(learn_temperature=True), dims=(6, 4), weights=(1.0, 0.5)),
   "embeddings": Matryoshka(EmbeddingDistillation(), dims=(6, 4)),
   "similarities": SimilarityDistillation(),
+  "sum": Sum((InfoNCE(learn_temperature=True), CoSENT(), Sigmoid()), weights=(1.0, 0.5, 0.1)),
 }
 # The columns are 8, and 16 hard negatives: blocks with and without a rest, larger than all, and of one column.
 BLOCKS = [
@@ -56,6 +58,7 @@ SPREAD = (
   "matryoshka",
   "embeddings",
   "similarities",
+  "sum",
 )
 every_loss = pytest.mark.parametrize("name", LOSSES)
 
