@@ -165,7 +165,7 @@ def train_mtc(options: argparse.Namespace) -> None:
   from mtc.losses import InfoNCE
   from mtc.models import ModelSpec
   from mtc.optim import OptimSpec
-  from mtc.train import make_sampler, start
+  from mtc.start import make_sampler, model_and_data
 
   experiment = Experiment(
     tasks={
@@ -186,7 +186,7 @@ def train_mtc(options: argparse.Namespace) -> None:
     diagnose_every=0,
   )
   experiment.validate()
-  model, prepared = start(experiment, options.folder, {})
+  model, prepared = model_and_data(experiment, options.folder, {})
   packer = data.Packer(
     prepared, make_sampler(experiment, prepared), parallel.device_count(), parallel.local_devices(), length=options.row
   )

@@ -101,6 +101,60 @@ def _kept(loaded: Embedder, width: int) -> dict[str, Any]:
   return {name: value for name, value in loaded.defaults.items() if name != "truncate_dim" or width == loaded.width}
 
 
+def model_and_data(
+  experiment: Experiment, workdir: Path, leaks: Mapping[str, data.Leaks], untrained: Path | None = None
+) -> tuple[Embedder, dict[str, data.Prepared]]:
+  """The untrained model of an experiment, and the training examples of each task in its tokens.
+
+  Args:
+    experiment: what to do.
+    workdir: of the run.
+    leaks: of each task, whose rows are left out where `on_leak` says so.
+    untrained: the directory of a model that was made so before, words weighed and all, to begin with; None = make it.
+
+  Raises:
+    ValueError, OSError: the model or the data cannot be used; says what would.
+  """
+  model = start_model(experiment, workdir, untrained)
+  prepared = {}
+  for name, task in experiment.tasks.items():
+    anchor, positive = task.roles()
+    prepared[name] = data.prepare(
+      task.source.resolve(experiment.data_dir),
+      "train",
+      task.examples,
+      model.tokenizer,
+      max_length=task.max_length,
+      prompts={"anchor": model.prompts[anchor], "positive": model.prompts[positive]},
+      cache_dir=Path(experiment.cache_dir or data.user_cache()) / "tokens",
+      on_bad_row=experiment.on_bad_row,
+      teacher=_teacher(experiment, name, model.width),
+      without=leaks[name].leaking if experiment.on_leak == "drop" else (),
+    )
+  if experiment.model.rarity and not untrained:
+    # A task counts by its part in the steps, not by how many texts it has.
+    rows = len(model.params["backbone"]["embeddings"]["word"]["embedding"])
+    mix = make_sampler(experiment, prepared).mix(experiment.steps)
+    counts = [
+      mix[name].examples * np.bincount(p.tokens, minlength=rows) / len(p.tokens) for name, p in prepared.items()
+    ]
+    key = jax.random.key(experiment.seed)
+    weighed = models.weigh_words(model.params, np.sum(counts, axis=0), experiment.model.rarity, key)
+    model = replace(model, params=weighed)
+  return model, prepared
+
+
+def make_sampler(experiment: Experiment, prepared: Mapping[str, data.Prepared]) -> data.Sampler:
+  """What draws the examples of each step."""
+  return data.Sampler(
+    prepared,
+    {name: task.batch_size for name, task in experiment.tasks.items()},
+    experiment.seed,
+    experiment.mixing,
+    {name: task.label_exponent for name, task in experiment.tasks.items()},
+  )
+
+
 def from_seed(spec: models.ModelSpec, tokenizer: Tokenizer) -> tuple[dict[str, Any], Tokenizer]:
   """The config of an encoder that starts from a seed with this tokenizer, and the tokenizer as that encoder uses it."""
   table = data.tokenizer.new_table(tokenizer, padded=spec.architecture != "static")
@@ -196,3 +250,17 @@ def _texts(experiment: Experiment) -> Iterator[str]:
       if example["positive"] is not None:
         yield example["positive"]
       yield from example["negatives"]
+
+
+def _teacher(experiment: Experiment, name: str, width: int) -> data.Teacher | None:
+  """The teacher of a task; raises ValueError for one of too few dimensions."""
+  task = experiment.tasks[name]
+  if not task.teacher:
+    return None
+  teacher = data.Teacher([vectors.resolve(experiment.data_dir) for vectors in task.teacher], task.teacher_dim)
+  if teacher.dim < (least := task.loss.teacher_dim(width)):
+    raise ValueError(
+      f"the teacher of task {name!r} has {teacher.dim} dimensions, and its loss needs {least} or more; "
+      "use SimilarityDistillation, or a smaller model.dim"
+    )
+  return teacher

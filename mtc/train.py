@@ -28,7 +28,7 @@ from mtc import (
 )
 from mtc.config import Experiment
 from mtc.embed import Embedder
-from mtc.start import start_model
+from mtc.start import make_sampler, model_and_data
 from mtc.tables import asked_texts
 from mtc.types import Array, PyTree, Step, TrainState
 
@@ -77,7 +77,7 @@ def prepare_unscored(
     workdir: the folder of the run.
     leaks: of `find_leaks`.
     command: what the user typed, for the record.
-    untrained: as of `start`.
+    untrained: as of `start.model_and_data`.
 
   Raises:
     ValueError, OSError: the config, the data, the model or the workdir cannot be used; says what would.
@@ -111,7 +111,7 @@ def _ready(
   scored: _Scored,
   untrained: Path | None = None,
 ) -> Callable[[], int]:
-  model, prepared = start(experiment, workdir, leaks, untrained)
+  model, prepared = model_and_data(experiment, workdir, leaks, untrained)
   counts = optim.count(step_lib.init_params(model.params, experiment.tasks), experiment.optim.freeze)
   sampler = make_sampler(experiment, prepared)
   contrasted = negatives.count(experiment.tasks, prepared, sampler, experiment.steps)
@@ -162,60 +162,6 @@ def _compiled(experiment: Experiment, model: Embedder, packer: data.Packer) -> f
     experiment.grad_norm_limit,
   )
   return fit.Ahead(step, state, packer.shapes())
-
-
-def make_sampler(experiment: Experiment, prepared: Mapping[str, data.Prepared]) -> data.Sampler:
-  """What draws the examples of each step."""
-  return data.Sampler(
-    prepared,
-    {name: task.batch_size for name, task in experiment.tasks.items()},
-    experiment.seed,
-    experiment.mixing,
-    {name: task.label_exponent for name, task in experiment.tasks.items()},
-  )
-
-
-def start(
-  experiment: Experiment, workdir: Path, leaks: Mapping[str, data.Leaks], untrained: Path | None = None
-) -> tuple[Embedder, dict[str, data.Prepared]]:
-  """The untrained model of an experiment, and the training examples of each task in its tokens.
-
-  Args:
-    experiment: what to do.
-    workdir: of the run.
-    leaks: of each task, whose rows are left out where `on_leak` says so.
-    untrained: the directory of a model that was made so before, words weighed and all, to begin with; None = make it.
-
-  Raises:
-    ValueError, OSError: the model or the data cannot be used; says what would.
-  """
-  model = start_model(experiment, workdir, untrained)
-  prepared = {}
-  for name, task in experiment.tasks.items():
-    anchor, positive = task.roles()
-    prepared[name] = data.prepare(
-      task.source.resolve(experiment.data_dir),
-      "train",
-      task.examples,
-      model.tokenizer,
-      max_length=task.max_length,
-      prompts={"anchor": model.prompts[anchor], "positive": model.prompts[positive]},
-      cache_dir=Path(experiment.cache_dir or data.user_cache()) / "tokens",
-      on_bad_row=experiment.on_bad_row,
-      teacher=_teacher(experiment, name, model.width),
-      without=leaks[name].leaking if experiment.on_leak == "drop" else (),
-    )
-  if experiment.model.rarity and not untrained:
-    # A task counts by its part in the steps, not by how many texts it has.
-    rows = len(model.params["backbone"]["embeddings"]["word"]["embedding"])
-    mix = make_sampler(experiment, prepared).mix(experiment.steps)
-    counts = [
-      mix[name].examples * np.bincount(p.tokens, minlength=rows) / len(p.tokens) for name, p in prepared.items()
-    ]
-    key = jax.random.key(experiment.seed)
-    weighed = models.weigh_words(model.params, np.sum(counts, axis=0), experiment.model.rarity, key)
-    model = replace(model, params=weighed)
-  return model, prepared
 
 
 @dataclass
@@ -467,20 +413,6 @@ def _leakage(on_leak: str, leaks: Mapping[str, data.Leaks]) -> dict:
     for name, found in leaks.items()
   }
   return {"on_leak": on_leak, "tasks": tasks}
-
-
-def _teacher(experiment: Experiment, name: str, width: int) -> data.Teacher | None:
-  """The teacher of a task; raises ValueError for one of too few dimensions."""
-  task = experiment.tasks[name]
-  if not task.teacher:
-    return None
-  teacher = data.Teacher([vectors.resolve(experiment.data_dir) for vectors in task.teacher], task.teacher_dim)
-  if teacher.dim < (least := task.loss.teacher_dim(width)):
-    raise ValueError(
-      f"the teacher of task {name!r} has {teacher.dim} dimensions, and its loss needs {least} or more; "
-      "use SimilarityDistillation, or a smaller model.dim"
-    )
-  return teacher
 
 
 def _already_done(workdir: Path) -> int:

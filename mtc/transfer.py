@@ -36,6 +36,7 @@ from mtc import (
   parallel,
   records,
   remote,
+  start,
   train,
   transfer_report,
   whole,
@@ -135,11 +136,11 @@ def prepare(
       "evaluation of its name with a validation split, or name one learning rate"
     )
   leaks = train.find_leaks(experiment, tables)
-  _, prepared = train.start(experiment, workdir / "start", leaks)
+  _, prepared = start.model_and_data(experiment, workdir / "start", leaks)
   reports = {name: task.report for name, task in prepared.items()}
   records.check_data(workdir, reports)
   records.write_run(workdir, experiment, reports, command)
-  sampler = train.make_sampler(experiment, prepared)
+  sampler = start.make_sampler(experiment, prepared)
   seen = {language for report in reports.values() for language in report["languages"] if language}
   tokens = {name: _tokens_per_example(task) for name, task in prepared.items()}
   budgets = _Budgets(experiment, {name: mix.steps for name, mix in sampler.mix(experiment.steps).items()}, tokens)
@@ -255,7 +256,7 @@ class _Report:
     """The untrained model of a seed as a directory; all runs have one tokenizer and begin with one and the same."""
     directory = self.workdir / "start" / f"seed{seed}"
     if not directory.exists():
-      model, _ = train.start(replace(self.experiment, seed=seed), self.workdir / "start", self.leaks)
+      model, _ = start.model_and_data(replace(self.experiment, seed=seed), self.workdir / "start", self.leaks)
       export.write(model.inference(model.params), directory)
     return directory
 

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from mtc import data, train
+from mtc import data, start, train
 from mtc.config import Evaluation, Experiment, Task
 from mtc.evaluators import KNN, Retrieval
 from mtc.models import ModelSpec
@@ -69,7 +69,7 @@ def test_a_warning_a_stop_and_rows_left_out(leaking, tmp_path):
   assert "they are left out" in run._introduction(1e12, 0)
   report = json.loads((tmp_path / "drop" / "data.json").read_text())["interest"]
   assert (report["examples"], report["skipped"]) == (count, {"a test has its text": 3})
-  _, prepared = train.start(experiment, tmp_path / "drop", run.leaks)
+  _, prepared = start.model_and_data(experiment, tmp_path / "drop", run.leaks)
   assert len(prepared["interest"].anchor) == count, "whoever prepares several runs leaves them out too"
   with pytest.raises(ValueError, match="training data of interest changed"):
     train.prepare(experiment, tmp_path / "warn")  # rows that its beginning had are gone

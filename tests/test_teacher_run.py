@@ -14,8 +14,7 @@ from mtc.evaluators import Clustering
 from mtc.losses import EmbeddingDistillation, InfoNCE, SimilarityDistillation, Sum
 from mtc.models import ModelSpec
 from mtc.optim import OptimSpec
-from mtc.start import start_model
-from mtc.train import make_sampler, start
+from mtc.start import make_sampler, model_and_data, start_model
 
 WORDS = "rocket orbit moon bread oven salt judge court trial goal match coach".split()
 
@@ -111,7 +110,8 @@ def test_there_is_nothing_to_score_about_single_texts(experiment):
 
 def test_single_texts_are_encoded_once(experiment, tmp_path):
   """The grid holds each text of a draw once, and what is shown of a step names each once."""
-  model, prepared = start(experiment, tmp_path, {name: data.Leaks(80, [], {}, {}) for name in experiment.tasks})
+  leaks = dict.fromkeys(experiment.tasks, data.Leaks(80, [], {}, {}))
+  model, prepared = model_and_data(experiment, tmp_path, leaks)
   sampler = make_sampler(experiment, prepared)
   step = data.Packer(prepared, sampler, 1).step(0)
   draws = sampler.sample(0)

@@ -16,7 +16,7 @@ from orbax.checkpoint import CheckpointManager
 import pytest
 from safetensors.numpy import load_file
 
-from mtc import data, fit, progress, remote, train
+from mtc import data, fit, progress, remote, start, train
 from mtc.balancing import Uncertainty
 from mtc.config import Evaluation, Experiment, Task
 from mtc.evaluators import KNN, Retrieval
@@ -423,7 +423,7 @@ def test_words_by_rarity_are_counted_by_the_anchors_of_the_tasks(experiment, tmp
   """A task of many texts says no more of what a run sees than one of few with as many anchors."""
   experiment.model.rarity, experiment.mixing = 0.01, mixing
   experiment.steps = 1000  # a whole period of the mixing: as many steps of either task
-  model, prepared = train.start(experiment, tmp_path, {})
+  model, prepared = start.model_and_data(experiment, tmp_path, {})
   frequency = {
     name: np.bincount(task.tokens, minlength=model.tokenizer.get_vocab_size()) / len(task.tokens)
     for name, task in prepared.items()

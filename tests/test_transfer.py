@@ -9,7 +9,7 @@ import signal
 import numpy as np
 import pytest
 
-from mtc import data, evaluate, progress, train, transfer, transfer_report
+from mtc import data, evaluate, progress, start, train, transfer, transfer_report
 from mtc.config import Evaluation, Experiment, Task
 from mtc.embed import load
 from mtc.evaluators import KNN, Retrieval, SameLabelRetrieval
@@ -175,10 +175,10 @@ def test_its_scores_are_those_of_the_exports(experiment, whole):
 
 def test_all_runs_of_a_seed_begin_alike(experiment, whole, tmp_path):
   """The start is that of the run together of mtc.main: one tokenizer, words weighed by the tokens of all tasks."""
-  model, _ = train.start(experiment, tmp_path, {})
-  start = load(whole / "start" / "seed0")
+  model, _ = start.model_and_data(experiment, tmp_path, {})
+  seed0 = load(whole / "start" / "seed0")
   texts = ["a note about guitar song", "who wrote about court?"]
-  np.testing.assert_allclose(start.encode(texts), model.inference(model.params).encode(texts), atol=1e-6)
+  np.testing.assert_allclose(seed0.encode(texts), model.inference(model.params).encode(texts), atol=1e-6)
   for folder in (whole / "runs").iterdir():
     tokenizer = (folder / "export" / "tokenizer.json").read_text()
     assert json.loads(tokenizer)["model"] == json.loads((whole / "start/seed0/tokenizer.json").read_text())["model"]
