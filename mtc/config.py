@@ -86,6 +86,7 @@ class Run:
 
   def validate(self) -> None:
     """Raises ValueError for the first field that cannot be right, with its value and what to use instead."""
+    data.check_types(self)
     _check_numbers("", self)
     at_least(self, 1, "log_every", "checkpoint_every")
     at_least(self, 0, "stop_after", "seed", "nonfinite_limit", "grad_norm_limit", "profile_at")
@@ -135,7 +136,8 @@ class Experiment(Run):
       )
     for name, task in self.tasks.items():
       self._validate_task(name, task)
-    for name in self.evaluations:
+    for name, evaluation in self.evaluations.items():
+      check_data(f"evaluation {name!r}", evaluation.source, evaluation.examples)
       if not name or "/" in name:
         raise ValueError(
           f"the evaluation name {name!r} is empty or has a '/', which comes after it in the scores' names; use '_'"
@@ -146,6 +148,7 @@ class Experiment(Run):
       raise ValueError(
         f"the task name {name!r} is not an identifier; use letters, digits and _, so that flags can name it"
       )
+    check_data(f"task {name!r}", task.source, task.examples, *task.teacher)
     if task.batch_size < 2:
       raise ValueError(f"batch_size={task.batch_size} of task {name!r} leaves no negatives; use 2 or more")
     if not task.weight > 0:
@@ -210,6 +213,8 @@ class Pretraining(Run):
     if not self.corpora:
       raise ValueError("corpora is empty; pretraining learns from at least one Corpus")
     super().validate()
+    for name, corpus in self.corpora.items():
+      check_data(f"corpus {name!r}", corpus.source, corpus.examples)
     at_least(self, 1, "rows", "tokenizer_texts", "max_alphabet")
     at_least(self, 0 if self.model.rarity else 1, "steps")
     at_least(self, 8, "length")
@@ -225,6 +230,16 @@ def check_loss(name: str, task: Task, dim: int) -> None:
     task.loss.validate(dim)
   except ValueError as error:
     raise ValueError(f"loss of task {name!r}: {error}") from None
+
+
+def check_data(owner: str, *settings: Any) -> None:
+  """Raises ValueError where a source, a kind of task or a teacher's vectors have a field that cannot be right."""
+  for part in settings:
+    if isinstance(part, data.Settings):
+      try:
+        part.validate()
+      except ValueError as error:
+        raise ValueError(f"{owner}: {error}") from None
 
 
 def at_least(settings: Any, least: int, *names: str) -> None:
@@ -260,7 +275,10 @@ def to_dict(value: Any) -> Any:
     return {str(k): to_dict(v) for k, v in value.items()}
   if isinstance(value, (list, tuple)):
     return [to_dict(v) for v in value]
-  return value
+  value = data.all_plain(value)  # a row in memory may hold anything
+  if isinstance(value, float) and math.isnan(value):
+    return None  # else no config would equal itself
+  return value if isinstance(value, str | int | float | list | None) else repr(value)
 
 
 def differences(old: dict, new: dict, prefix: str = "") -> list[str]:

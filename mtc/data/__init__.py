@@ -16,6 +16,8 @@ from mtc.data.examples import (
   read,
   read_judged,
 )
+from mtc.data.fields import all_plain
+from mtc.data.files import Names
 from mtc.data.leakage import HeldOut, Leaks, find_leaks, leakage_table
 from mtc.data.lookup import examples_of, find_texts
 from mtc.data.masking import Masker
@@ -25,6 +27,7 @@ from mtc.data.packing import Packer, best_fit
 from mtc.data.pipeline import make_input
 from mtc.data.prepared import Prepared
 from mtc.data.sampling import Mixing, Sampler
+from mtc.data.settings import Settings, check_types
 from mtc.data.sources import BadRow, Beir, Builtin, Folder, InMemory, Jsonl, Parquet, Rows, Source, Text, Tfds
 from mtc.data.teacher import Teacher, Vectors
 from mtc.data.texts import read_texts
@@ -44,6 +47,7 @@ __all__ = [
   "Leaks",
   "Masker",
   "Mixing",
+  "Names",
   "Packer",
   "Pairs",
   "Parquet",
@@ -52,6 +56,7 @@ __all__ = [
   "SameLabel",
   "Sampler",
   "Scored",
+  "Settings",
   "Source",
   "Text",
   "Teacher",
@@ -59,9 +64,11 @@ __all__ = [
   "Tfds",
   "Translations",
   "Vectors",
+  "all_plain",
   "batches",
   "belong",
   "best_fit",
+  "check_types",
   "documents",
   "examples_of",
   "find_leaks",

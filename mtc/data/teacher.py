@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mtc.data.npy import open_npy
+from mtc.data.settings import Settings
 from mtc.data.texts import read_texts
 
 _BLOCK = 2**14  # vectors that are looked at together
@@ -16,7 +17,7 @@ _SUFFIXES = (".gz", ".jsonl", ".parquet", ".txt")
 
 
 @dataclasses.dataclass
-class Vectors:
+class Vectors(Settings):
   """Row `i` of a `.npy` is the vector of text `i` of a file.
 
   Attributes:

@@ -21,7 +21,7 @@ from mtc.data.prepared import Prepared
 from mtc.data.sources import Rows
 from mtc.data.teacher import Teacher
 
-_FORMAT = 2  # raise it whenever the same input would give other files
+_FORMAT = 3  # raise it whenever the same input would give other files
 _BLOCK = 8192  # texts tokenised at a time: the most that is held as text,
 _LETTERS = 2**25  # or fewer, where they are long
 _ARRAYS = tuple(name for name in Prepared._fields if name not in ("report", "teacher", "origin"))
@@ -173,9 +173,10 @@ class _Writer:
     told = f"; {sum(skipped.values())} rows were skipped: {dict(skipped)}" if skipped else ""
     if not count:
       raise ValueError(f"{name} has no row that can be used{told}; check the file and the names of its fields")
-    field = getattr(self.kind, "negatives", "")
-    if field and not self.negatives:
-      raise ValueError(f'no row of {name} has negatives in the field {field!r}; correct the name, or use negatives=""')
+    names = getattr(self.kind, "negative_fields", [])
+    if names and not self.negatives:
+      named = ", ".join(map(repr, names))
+      raise ValueError(f'no row of {name} has negatives in the field {named}; correct the name, or use negatives=""')
     if not self.offsets[-1]:
       raise ValueError(
         f"no text of {name} has a token of this model's tokenizer{told}; check the texts, or use another model"

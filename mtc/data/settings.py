@@ -1,0 +1,106 @@
+"""The types of settings: what a field of a dataclass says that it holds is checked before anything is read."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+from functools import cache
+from numbers import Integral, Real
+import os
+import reprlib
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from mtc.data.fields import a_kind
+
+
+class Settings:
+  """A dataclass whose fields are checked when it is made. Paths in them become strings, and lists tuples."""
+
+  def __post_init__(self) -> None:
+    for field in dataclasses.fields(self):  # type: ignore
+      setattr(self, field.name, _settled(getattr(self, field.name)))
+    self.validate()
+
+  def validate(self) -> None:
+    """Raises ValueError for the first field that cannot be right."""
+    check_types(self)
+
+
+def check_types(settings: Any, name: str = "") -> None:
+  """Raises ValueError for the first field of a dataclass, or of one within it, that holds another type than it says.
+
+  Args:
+    settings: the dataclass.
+    name: what leads to it in the config, as in `tasks.search.source`; "" = say its type instead.
+  """
+  for field, hint in _hints(type(settings)).items():
+    value = getattr(settings, field)
+    shown = f"{name}.{field}" if name else field
+    if not _fits(value, hint):
+      owner = "" if name else f" of {type(settings).__name__}"
+      call = f", not the class {value.__name__} but {value.__name__}()" if isinstance(value, type) else ""
+      raise ValueError(f"{shown}={reprlib.repr(value)}{owner} is {a_kind(value)}; use {_words(hint)}{call}")
+    _check_within(value, shown)
+
+
+def _check_within(value: Any, name: str) -> None:
+  if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    check_types(value, name)
+  elif isinstance(value, Mapping):
+    for key, part in value.items():
+      _check_within(part, f"{name}.{key}")
+  elif isinstance(value, list | tuple) and value and dataclasses.is_dataclass(value[0]):  # rows are many, and none
+    for number, part in enumerate(value):
+      _check_within(part, f"{name}.{number}")
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+  hints = get_type_hints(kind)
+  return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+  origin, args = get_origin(hint), get_args(hint)
+  if origin in (Union, UnionType):
+    return any(_fits(value, arg) for arg in args)
+  if origin in (dict, Mapping):
+    pairs = value.items() if isinstance(value, Mapping) else ()
+    return isinstance(value, Mapping) and all(_fits(k, args[0]) and _fits(v, args[1]) for k, v in pairs)
+  if origin in (list, tuple, Sequence):
+    if not isinstance(value, list | tuple):
+      return False
+    if origin is tuple and args[-1] is not ...:
+      return len(value) == len(args) and all(map(_fits, value, args))
+    return args[0] is Any or all(_fits(each, args[0]) for each in value)
+  if hint in (int, float):
+    return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
+  if isinstance(hint, type) and hint is not Any:
+    return isinstance(value, hint) and not isinstance(value, type)
+  return True
+
+
+def _words(hint: Any) -> str:
+  """What a hint allows, in words."""
+  origin, args = get_origin(hint), get_args(hint)
+  if origin in (Union, UnionType):
+    return " or ".join(dict.fromkeys(map(_words, args)))
+  if origin in (dict, Mapping):
+    return f"a dict of {_MANY.get(args[0], 'keys')}, each with {_words(args[1])}"
+  if origin in (list, tuple, Sequence):
+    many = _MANY.get(args[0]) or getattr(args[0], "__name__", "values")
+    return f"{len(args)} {many}" if origin is tuple and args[-1] is not ... else f"a list of {many}"
+  return _ONE.get(hint) or f"a {getattr(hint, '__name__', hint)}"
+
+
+def _settled(value: Any) -> Any:
+  if isinstance(value, os.PathLike):
+    return os.fspath(value)
+  if isinstance(value, list | tuple):
+    return tuple(map(_settled, value))
+  if isinstance(value, dict):
+    return {key: _settled(item) for key, item in value.items()}
+  return value
+
+
+_ONE = {str: "a string", int: "a whole number", float: "a number", bool: "True or False", NoneType: "None"}
+_MANY = {str: "strings", int: "whole numbers", float: "numbers"}
