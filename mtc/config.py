@@ -1,5 +1,6 @@
 """An experiment, whole: plain dataclasses, so that an editor finds each field and the command line overrides it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 import math
 from typing import Any
@@ -84,6 +85,11 @@ class Run:
   grad_norm_limit: float = 0.0  # a gradient of a greater norm, before clipping, is taken as not finite; 0 = no limit
   on_bad_row: str = "stop"  # stop | skip: what a row that cannot be used does
 
+  def __post_init__(self) -> None:
+    for settings in (self, self.model):
+      if is_dataclass(settings):  # else `validate` says so
+        data.paths_to_strings(settings)
+
   def validate(self) -> None:
     """Raises ValueError for the first field that cannot be right, with its value and what to use instead."""
     data.check_types(self)
@@ -165,11 +171,6 @@ class Experiment(Run):
       if role not in self.prompts:
         raise ValueError(f"role {role!r} of task {name!r} has no prompt; known roles: {', '.join(self.prompts)}")
     check_loss(name, task, self.model.dim or (0 if self.model.pretrained else self.model.width))
-    if not isinstance(task.teacher, tuple) or not all(isinstance(vectors, data.Vectors) for vectors in task.teacher):
-      raise ValueError(
-        f"teacher={task.teacher!r} of task {name!r} is not a tuple of Vectors; use for example "
-        '(Vectors("posts.jsonl"),)'
-      )
     if task.teacher_dim < 0 or (task.teacher_dim and not task.teacher):
       raise ValueError(
         f"teacher_dim={task.teacher_dim} of task {name!r} is negative or has no teacher; 0 takes all dimensions"
@@ -271,14 +272,14 @@ def to_dict(value: Any) -> Any:
   """Plain JSON values; every dataclass carries its type's name, so that a run can be read years later."""
   if is_dataclass(value) and not isinstance(value, type):
     return {"type": type(value).__name__} | {f.name: to_dict(getattr(value, f.name)) for f in fields(value)}
-  if isinstance(value, dict):
-    return {str(k): to_dict(v) for k, v in value.items()}
-  if isinstance(value, (list, tuple)):
+  value = data.plain(value)  # of a row in memory, which may hold anything
+  if isinstance(value, Mapping):
+    return {str(data.plain(k)): to_dict(v) for k, v in value.items()}
+  if isinstance(value, list):
     return [to_dict(v) for v in value]
-  value = data.all_plain(value)  # a row in memory may hold anything
   if isinstance(value, float) and math.isnan(value):
     return None  # else no config would equal itself
-  return value if isinstance(value, str | int | float | list | None) else repr(value)
+  return value if isinstance(value, str | int | float | None) else repr(value)
 
 
 def differences(old: dict, new: dict, prefix: str = "") -> list[str]:

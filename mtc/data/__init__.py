@@ -16,7 +16,7 @@ from mtc.data.examples import (
   read,
   read_judged,
 )
-from mtc.data.fields import all_plain
+from mtc.data.fields import plain
 from mtc.data.files import Names
 from mtc.data.leakage import HeldOut, Leaks, find_leaks, leakage_table
 from mtc.data.lookup import examples_of, find_texts
@@ -27,7 +27,7 @@ from mtc.data.packing import Packer, best_fit
 from mtc.data.pipeline import make_input
 from mtc.data.prepared import Prepared
 from mtc.data.sampling import Mixing, Sampler
-from mtc.data.settings import Settings, check_types
+from mtc.data.settings import Settings, check_types, paths_to_strings
 from mtc.data.sources import BadRow, Beir, Builtin, Folder, InMemory, Jsonl, Parquet, Rows, Source, Text, Tfds
 from mtc.data.teacher import Teacher, Vectors
 from mtc.data.texts import read_texts
@@ -64,7 +64,6 @@ __all__ = [
   "Tfds",
   "Translations",
   "Vectors",
-  "all_plain",
   "batches",
   "belong",
   "best_fit",
@@ -77,6 +76,8 @@ __all__ = [
   "leakage_table",
   "make_input",
   "open_npy",
+  "paths_to_strings",
+  "plain",
   "prepare",
   "read",
   "read_judged",

@@ -73,7 +73,7 @@ def names(place: str, row: Row, field: str) -> list[str]:
 
 def number(place: str, row: Row, field: str) -> float | None:
   """A number, which may be infinite or NaN; None where it is missing. Raises BadRow."""
-  value = plain(row.get(field))
+  value: Any = plain(row.get(field))
   if value is None:
     return None
   if isinstance(value, bool) or not isinstance(value, Real | Decimal):
@@ -270,6 +270,7 @@ def _digits(value: Any) -> str | None:
   if isinstance(value, Decimal):
     near = value.is_finite() and value.adjusted() < _DIGITS
     return str(int(value)) if near and value == value.to_integral_value() else None
-  if isinstance(value, Rational) and value.denominator == 1 and abs(int(value)) < 10**_DIGITS:
-    return str(int(value))
-  return None
+  if not isinstance(value, Rational) or value.denominator != 1:
+    return None
+  whole: Any = value
+  return str(int(whole)) if abs(whole) < 10**_DIGITS else None

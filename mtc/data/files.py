@@ -66,8 +66,10 @@ def split_files(path: str, files: Mapping[str, Names], split: str, suffixes: tup
 
 def _named_files(root: Path, split: str, names: Names) -> list[Path]:
   """The files of `files[split]`, in the order of the names; those of a glob by their own names."""
+  if not names or (not isinstance(names, str) and "" in names):
+    raise ValueError(f"files[{split!r}]={names!r} of {root} names no file; use a name, a glob, or a list of them")
   found: dict[Path, Path] = {}  # where it really is -> as it is named
-  for name in [names] if isinstance(names, str) else names:
+  for name in (names,) if isinstance(names, str) else names:
     path = root / name
     matches = [path] if path.is_file() else sorted(root / match for match in glob.glob(name, root_dir=root))
     if not matches:

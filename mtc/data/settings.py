@@ -16,13 +16,20 @@ class Settings:
   """A dataclass whose fields are checked when it is made. Paths in them become strings, and lists tuples."""
 
   def __post_init__(self) -> None:
-    for field in dataclasses.fields(self):  # type: ignore
-      setattr(self, field.name, _settled(getattr(self, field.name)))
+    paths_to_strings(self)
     self.validate()
+    for field in dataclasses.fields(self):  # type: ignore
+      setattr(self, field.name, _with_tuples(getattr(self, field.name)))
 
   def validate(self) -> None:
     """Raises ValueError for the first field that cannot be right."""
     check_types(self)
+
+
+def paths_to_strings(settings: Any) -> None:
+  """Replaces the paths in the fields of a dataclass by strings, which a config can be written with."""
+  for field in dataclasses.fields(settings):
+    setattr(settings, field.name, _with_strings(getattr(settings, field.name)))
 
 
 def check_types(settings: Any, name: str = "") -> None:
@@ -36,9 +43,10 @@ def check_types(settings: Any, name: str = "") -> None:
     value = getattr(settings, field)
     shown = f"{name}.{field}" if name else field
     if not _fits(value, hint):
+      shown, value, hint = _misfit(value, hint, shown)
       owner = "" if name else f" of {type(settings).__name__}"
-      call = f", not the class {value.__name__} but {value.__name__}()" if isinstance(value, type) else ""
-      raise ValueError(f"{shown}={reprlib.repr(value)}{owner} is {a_kind(value)}; use {_words(hint)}{call}")
+      remedy = f"; write {value.__name__}(...)" if isinstance(value, type) else ""
+      raise ValueError(f"{shown}={reprlib.repr(value)}{owner} is {a_kind(value)}, expected {_words(hint)}{remedy}")
     _check_within(value, shown)
 
 
@@ -50,7 +58,7 @@ def _check_within(value: Any, name: str) -> None:
       _check_within(part, f"{name}.{key}")
   elif isinstance(value, list | tuple) and value and dataclasses.is_dataclass(value[0]):  # rows are many, and none
     for number, part in enumerate(value):
-      _check_within(part, f"{name}.{number}")
+      _check_within(part, f"{name}[{number}]")
 
 
 @cache
@@ -74,9 +82,31 @@ def _fits(value: Any, hint: Any) -> bool:
     return args[0] is Any or all(_fits(each, args[0]) for each in value)
   if hint in (int, float):
     return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
+  if getattr(hint, "_is_protocol", False) and not getattr(hint, "_is_runtime_protocol", False):
+    return True  # Python cannot tell
   if isinstance(hint, type) and hint is not Any:
     return isinstance(value, hint) and not isinstance(value, type)
   return True
+
+
+def _misfit(value: Any, hint: Any, name: str) -> tuple[str, Any, Any]:
+  """Name, value and hint of the innermost part that does not fit, of a value that does not."""
+  for one in get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,):
+    origin, args = get_origin(one), get_args(one)
+    if origin in (dict, Mapping) and isinstance(value, Mapping):
+      for key, part in value.items():
+        if not _fits(key, args[0]):
+          return f"a key of {name}", key, args[0]
+        if not _fits(part, args[1]):
+          return _misfit(part, args[1], f"{name}.{key}")
+    elif origin in (list, tuple, Sequence) and isinstance(value, list | tuple):
+      if origin is tuple and args[-1] is not ... and len(value) != len(args):
+        continue
+      hints = args if origin is tuple and args[-1] is not ... else args[:1] * len(value)
+      for number, (part, each) in enumerate(zip(value, hints, strict=True)):
+        if not _fits(part, each):
+          return _misfit(part, each, f"{name}[{number}]")
+  return name, value, hint
 
 
 def _words(hint: Any) -> str:
@@ -92,15 +122,23 @@ def _words(hint: Any) -> str:
   return _ONE.get(hint) or f"a {getattr(hint, '__name__', hint)}"
 
 
-def _settled(value: Any) -> Any:
+def _with_strings(value: Any) -> Any:
   if isinstance(value, os.PathLike):
     return os.fspath(value)
+  if type(value) in (list, tuple):
+    return type(value)(map(_with_strings, value))
+  if type(value) is dict:
+    return {key: _with_strings(item) for key, item in value.items()}
+  return value
+
+
+def _with_tuples(value: Any) -> Any:
   if isinstance(value, list | tuple):
-    return tuple(map(_settled, value))
+    return tuple(map(_with_tuples, value))
   if isinstance(value, dict):
-    return {key: _settled(item) for key, item in value.items()}
+    return {key: _with_tuples(item) for key, item in value.items()}
   return value
 
 
 _ONE = {str: "a string", int: "a whole number", float: "a number", bool: "True or False", NoneType: "None"}
-_MANY = {str: "strings", int: "whole numbers", float: "numbers"}
+_MANY = {Any: "values", str: "strings", int: "whole numbers", float: "numbers"}

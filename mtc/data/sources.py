@@ -289,13 +289,13 @@ class InMemory(Settings):
 
   def validate(self) -> None:
     """Raises ValueError where it holds something else than lists; the rows are checked when they are read."""
-    super().validate()
-    for split, rows in self.rows_by_split.items():
+    for split, rows in self.rows_by_split.items() if isinstance(self.rows_by_split, Mapping) else ():
       if not isinstance(rows, list | tuple):
         raise ValueError(
           f"rows_by_split[{split!r}] of InMemory is {fields.a_kind(rows)}; use a list of dicts, which is list(rows) of "
           'an iterable and frame.to_dict("records") of a pandas.DataFrame'
         )
+    super().validate()
 
   def resolve(self, data_dir: str) -> "InMemory":
     return self

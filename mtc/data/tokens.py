@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from mtc.data import cache, tokenizer as tokenizers_
 from mtc.data.examples import Kind, read
+from mtc.data.fields import optional
 from mtc.data.files import hash_file
 from mtc.data.origin import Changed, Origin
 from mtc.data.prepared import Prepared
@@ -103,6 +104,7 @@ def prepare(
           bar.update(writer.tokenize(file))
       bar.update(writer.tokenize(file))
       _write_header(file, writer.offsets[-1])
+    _check_negatives(source, split, examples)
     writer.finish(f"{source!r:.200} split {split!r}", skipped, what)
     if origin.changed():  # else what was read would be kept under the name of what was there before
       raise Changed(f"{source!r:.200} split {split!r} changed while it was read; run again when nobody writes to it")
@@ -244,6 +246,22 @@ class _Writer:
 
 
 _ROLES = ("anchor", "positive")
+
+
+def _check_negatives(source: Rows, split: str, examples: Kind) -> None:
+  """Raises ValueError where one of several fields of negatives is in no row: its name must be wrong."""
+  unseen = dict.fromkeys(getattr(examples, "negative_fields", []))
+  if len(unseen) < 2:
+    return  # of one field that is nowhere, the writer misses the negatives
+  for _, row in source.rows(split, lambda bad: None):
+    for field in [field for field in unseen if optional(row, field) is not None]:
+      del unseen[field]
+    if not unseen:
+      return
+  raise ValueError(
+    f"no row of {source!r:.200} split {split!r} has negatives in the field {', '.join(map(repr, unseen))}; correct "
+    "the name, or leave it out of negatives="
+  )
 
 
 def _open(directory: Path) -> Prepared | None:
