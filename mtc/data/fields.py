@@ -76,7 +76,7 @@ def number(place: str, row: Row, field: str) -> float | None:
   value: Any = plain(row.get(field))
   if value is None:
     return None
-  if isinstance(value, bool) or not isinstance(value, Real | Decimal):
+  if isinstance(value, _NO_NUMBERS) or not isinstance(value, Real | Decimal):
     raise BadRow(place, f"field {field!r} is not a number", got(row[field]))
   try:
     return float(value)
@@ -230,6 +230,7 @@ def there(row: Row) -> str:
 _LANGUAGE = 64  # characters
 _EXACT = 2**53  # from here on a float stands for several whole numbers
 _DIGITS = 100  # of a whole number that is a name
+_NO_NUMBERS = (bool, np.timedelta64)  # which are ints of Python and NumPy
 _SHOWN = reprlib.Repr()
 _SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 100
 
@@ -263,7 +264,7 @@ def _as_name(place: str, field: str, value: Any, entry: str) -> str:
 
 def _digits(value: Any) -> str | None:
   """A whole number as text, or None for all other values."""
-  if isinstance(value, bool):
+  if isinstance(value, _NO_NUMBERS):
     return None
   if isinstance(value, float):
     return str(int(value)) if value.is_integer() and abs(value) < _EXACT else None
