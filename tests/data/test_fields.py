@@ -1,4 +1,4 @@
-"""Every kind of task and every source takes the same values as texts, names and numbers, and names those it does not."""
+"""Every kind of task and every source takes the same values as texts, names and numbers, and refuses the same."""
 
 import array
 from datetime import date
