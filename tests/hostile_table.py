@@ -118,9 +118,9 @@ _JSONL = [
     "a number among negatives",
     PAIRS,
     pair(negatives=["a", 3]),
-    "'negatives' is not a string (got 3, an int, entry 2 of 2)",
+    "'negatives' is not a string (got 3, an int, entry 2 of the list)",
   ),
-  ("null among negatives", PAIRS, pair(negatives=[None]), "'negatives' is not a string (got None, entry 1 of 1)"),
+  ("null among negatives", PAIRS, pair(negatives=[None]), "is not a string (got None, entry 1 of the list)"),
   ("negatives in one of two fields", data.Pairs(negatives=["n1", "n2"]), pair(n1="a"), "negatives in the field 'n2'"),
   (
     "200 negatives in each of two fields",
@@ -465,7 +465,7 @@ VECTORS = [
     "contender: a number for a text",
     both(put("texts.jsonl", '{"text": 1}'), npy(GOOD)),
     contender,
-    "text and role are no strings",
+    "field 'text' is not a string, got 1, an int",
   ),
   Bad(
     "contender: another text",

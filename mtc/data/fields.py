@@ -4,11 +4,12 @@ Every kind of task and every source reads its fields here, so that all of them t
 
 - A text is a string, or bytes in UTF-8.
 - A name (an id, a label, a language) is a string or a whole number: 3, numpy.int64(3), Decimal("3.0") and 3.0 are "3".
-- A number is an int or float of Python or NumPy, a Decimal or a Fraction. A boolean is none, and neither is "3".
+- A number is an int or float of Python or NumPy, a Decimal or a Fraction, but not a boolean, nor a string such as "3".
 - None, NaN, and NA and NaT of pandas are a missing value.
-- A list is a list, a tuple, or an array or series of NumPy, pandas or Arrow. A set is none, for it has no order.
+- A list is a list, a tuple, or an array or series of NumPy, pandas or Arrow, but not a set, which has no order.
 """
 
+from collections.abc import Iterable
 from decimal import Decimal
 import math
 from numbers import Rational, Real
@@ -64,7 +65,7 @@ def names(place: str, row: Row, field: str) -> list[str]:
   for entry, each in _entries(place, field, plain(required(place, row, field))):
     label = check_name(place, field, each, entry)
     if not label.strip():
-      raise BadRow(place, f"field {field!r} is empty", entry)
+      raise BadRow(place, f"field {field!r} is empty", _entry(entry))
     found[label] = None
   if not found:
     raise BadRow(place, f"field {field!r} has no label")
@@ -76,7 +77,9 @@ def number(place: str, row: Row, field: str) -> float | None:
   value: Any = plain(row.get(field))
   if value is None:
     return None
-  if isinstance(value, _NO_NUMBERS) or not isinstance(value, Real | Decimal):
+  if type(value) is float:
+    return value
+  if isinstance(value, _NO_NUMBERS) or not isinstance(value, (int, Decimal, Real)):  # the classes that are quick first
     raise BadRow(place, f"field {field!r} is not a number", got(row[field]))
   try:
     return float(value)
@@ -94,7 +97,7 @@ def required_number(place: str, row: Row, field: str) -> float:
 
 def language(place: str, row: Row, field: str = "language") -> str:
   """The row's language; "" where it is missing. Scores are reported by it, so it must be a name. Raises BadRow."""
-  found = _as_name(place, field, optional(row, field, ""), "")
+  found = _as_name(place, field, optional(row, field, ""), 0)
   # Half a surrogate pair is not printable either.
   if found and (len(found) > _LANGUAGE or not found.isprintable() or not found.strip()):
     raise BadRow(place, f"field {field!r} is no name of a language", got(row[field]))
@@ -118,7 +121,10 @@ def required(place: str, row: Row, field: str) -> Any:
 
 def optional(row: Row, field: str, default: Any = None) -> Any:
   """The value of a field as it stands in the row, or the default where it is missing."""
-  value = plain(row.get(field))
+  value = row.get(field)
+  if type(value) is str:
+    return value
+  value = plain(value)
   return default if value is None or (isinstance(value, float) and math.isnan(value)) else row[field]
 
 
@@ -128,7 +134,7 @@ def plain(value: Any) -> Any:
   A missing value of pandas or NumPy is None, bytes in UTF-8 are a string, and a tuple, an array or a series is a list,
   whose entries stay as they are. What has no such form, as a date, stays as it is too.
   """
-  if value is None or type(value) in (str, int, float, bool):
+  if value is None or type(value) in _PLAIN:
     return value
   if isinstance(value, str):
     return str.__str__(value)
@@ -169,17 +175,17 @@ def all_plain(value: Any) -> Any:
   return value
 
 
-def check_text(place: str, field: str, value: Any, entry: str = "") -> str:
-  """The value as a text; raises BadRow where it is none, or blank. `entry` says where it is in the field."""
+def check_text(place: str, field: str, value: Any, entry: int = 0) -> str:
+  """The value as a text; raises BadRow for other types and blank texts. `entry` is its number in a list, from 1."""
   found = string(place, field, value, entry)
   if not found.strip():
-    raise BadRow(place, f"field {field!r} is empty", entry)
+    raise BadRow(place, f"field {field!r} is empty", _entry(entry))
   check_characters(place, field, found)
   return found
 
 
-def check_name(place: str, field: str, value: Any, entry: str = "") -> str:
-  """The value as a name, which may be ""; raises BadRow where it is none. `entry` as of `check_text`."""
+def check_name(place: str, field: str, value: Any, entry: int = 0) -> str:
+  """The value as a name, which may be ""; raises BadRow for other types. `entry` as of `check_text`."""
   found = _as_name(place, field, value, entry)
   check_characters(place, field, found)
   return found
@@ -195,8 +201,10 @@ def check_characters(place: str, field: str, text: str) -> None:
     raise BadRow(place, f"field {field!r} has half a surrogate pair", f"character {error.start + 1}") from error
 
 
-def string(place: str, field: str, value: Any, entry: str = "") -> str:
-  """The value as a string of any characters; raises BadRow where it is none."""
+def string(place: str, field: str, value: Any, entry: int = 0) -> str:
+  """The value as a string of any characters; raises BadRow for other types."""
+  if type(value) is str:
+    return value
   found = plain(value)
   if isinstance(found, bytes):
     raise BadRow(place, f"field {field!r} is not UTF-8", _detail(value, entry))
@@ -230,6 +238,7 @@ def there(row: Row) -> str:
 _LANGUAGE = 64  # characters
 _EXACT = 2**53  # from here on a float stands for several whole numbers
 _DIGITS = 100  # of a whole number that is a name
+_PLAIN = frozenset((str, int, float, bool))
 _NO_NUMBERS = (bool, np.timedelta64)  # which are ints of Python and NumPy
 _SHOWN = reprlib.Repr()
 _SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 100
@@ -239,20 +248,26 @@ def _missing(place: str, row: Row, field: str) -> BadRow:
   return BadRow(place, f"field {field!r} is missing", got(row[field]) if field in row else there(row))
 
 
-def _entries(place: str, field: str, value: Any) -> list[tuple[str, Any]]:
-  """(where it is in the field, value) of each entry of a list, or of the value that stands alone."""
+def _entries(place: str, field: str, value: Any) -> Iterable[tuple[int, Any]]:
+  """(number, value) of each entry of a list, from 1; (0, value) of a value that stands alone."""
   if not isinstance(value, list):
-    return [("", value)]
+    return [(0, value)]
   if len(value) > MOST:
     raise BadRow(place, f"field {field!r} has more than {MOST} entries", f"{len(value)} of them")
-  return [(f"entry {number} of {len(value)}", each) for number, each in enumerate(value, 1)]
+  return enumerate(value, 1)
 
 
-def _detail(value: Any, entry: str) -> str:
-  return f"{got(value)}, {entry}" if entry else got(value)
+def _entry(number: int) -> str:
+  return f"entry {number} of the list" if number else ""
 
 
-def _as_name(place: str, field: str, value: Any, entry: str) -> str:
+def _detail(value: Any, entry: int) -> str:
+  return f"{got(value)}, {_entry(entry)}" if entry else got(value)
+
+
+def _as_name(place: str, field: str, value: Any, entry: int) -> str:
+  if type(value) is str:
+    return value
   found = plain(value)
   if isinstance(found, str | bytes):
     return string(place, field, value, entry)
@@ -271,7 +286,7 @@ def _digits(value: Any) -> str | None:
   if isinstance(value, Decimal):
     near = value.is_finite() and value.adjusted() < _DIGITS
     return str(int(value)) if near and value == value.to_integral_value() else None
-  if not isinstance(value, Rational) or value.denominator != 1:
+  if not isinstance(value, (int, Rational)) or value.denominator != 1:
     return None
   whole: Any = value
   return str(int(whole)) if abs(whole) < 10**_DIGITS else None

@@ -11,8 +11,8 @@ def judgement(place: str, number: int, line: bytes, known: Callable[[str], bool]
   """The query's id, the document's id and the grade of a line; None for a header and for a grade that is not positive.
 
   A line has three columns separated by tabs, as BEIR has them, or the four of TREC (query, iteration, document, grade),
-  separated by any white space. A cell may be in double quotes. Ids are what stands between the separators, spaces and
-  all. The first line is a header where its grade is not a number and its first cell not the id of a query.
+  separated by any white space. A cell may be in double quotes. Ids are what is between the separators, with its
+  spaces. The first line is a header where its grade is not a number and its first cell not the id of a query.
 
   Args:
     place: of the line, for messages.
@@ -21,7 +21,7 @@ def judgement(place: str, number: int, line: bytes, known: Callable[[str], bool]
     known: whether a query has an id.
 
   Raises:
-    BadRow: it is no judgement.
+    BadRow: the line is not a judgement.
   """
   try:
     text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")

@@ -16,10 +16,12 @@ class Settings:
   """A dataclass whose fields are checked when it is made. Paths in them become strings, and lists tuples."""
 
   def __post_init__(self) -> None:
-    paths_to_strings(self)
+    fields = [field.name for field in dataclasses.fields(self)]  # type: ignore
+    for field in fields:
+      setattr(self, field, _with_strings(getattr(self, field)))
     self.validate()
-    for field in dataclasses.fields(self):  # type: ignore
-      setattr(self, field.name, _with_tuples(getattr(self, field.name)))
+    for field in fields:
+      setattr(self, field, _with_tuples(getattr(self, field)))
 
   def validate(self) -> None:
     """Raises ValueError for the first field that cannot be right."""
@@ -27,9 +29,10 @@ class Settings:
 
 
 def paths_to_strings(settings: Any) -> None:
-  """Replaces the paths in the fields of a dataclass by strings, which a config can be written with."""
+  """Replaces each field of a dataclass that is a path by a string, which can be written as JSON."""
   for field in dataclasses.fields(settings):
-    setattr(settings, field.name, _with_strings(getattr(settings, field.name)))
+    if isinstance(value := getattr(settings, field.name), os.PathLike):
+      setattr(settings, field.name, os.fspath(value))
 
 
 def check_types(settings: Any, name: str = "") -> None:
@@ -56,14 +59,17 @@ def _check_within(value: Any, name: str) -> None:
   elif isinstance(value, Mapping):
     for key, part in value.items():
       _check_within(part, f"{name}.{key}")
-  elif isinstance(value, list | tuple) and value and dataclasses.is_dataclass(value[0]):  # rows are many, and none
+  elif isinstance(value, list | tuple) and value and dataclasses.is_dataclass(value[0]):  # not the rows of InMemory
     for number, part in enumerate(value):
       _check_within(part, f"{name}[{number}]")
 
 
 @cache
 def _hints(kind: type) -> dict[str, Any]:
-  hints = get_type_hints(kind)
+  try:
+    hints = get_type_hints(kind)
+  except NameError:  # of a user's class, whose types have names that only its own function knows
+    return {}
   return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 

@@ -391,6 +391,8 @@ def _document(place: str, row: Row) -> Row:
   identity = fields.required_name(place, row, "_id")
   title = fields.string(place, "title", fields.optional(row, "title", ""))
   text = fields.string(place, "text", fields.required(place, row, "text"))
+  for field, value in ("title", title), ("text", text):
+    fields.check_characters(place, field, value)
   text = fields.check_text(place, "text", f"{title} {text}".strip())
   return {"id": identity, "text": text, "language": fields.language(place, row)}
 

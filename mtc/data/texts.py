@@ -36,7 +36,7 @@ def read_texts(path: Path, field_name: str) -> Iterator[str]:
       text = fields.string(place, field_name, fields.required(place, row, field_name))
     except BadRow as bad:
       raise ValueError(
-        f"{place}: {bad.reason} ({bad.detail}); mend the row, or name another field with --field"
+        f"{place}: {bad.reason} ({bad.detail}); correct the row, or name another field with --field"
       ) from bad
     try:
       text.encode()

@@ -104,8 +104,8 @@ def prepare(
           bar.update(writer.tokenize(file))
       bar.update(writer.tokenize(file))
       _write_header(file, writer.offsets[-1])
-    _check_negatives(source, split, examples)
     writer.finish(f"{source!r:.200} split {split!r}", skipped, what)
+    _check_negatives(source, split, examples)
     if origin.changed():  # else what was read would be kept under the name of what was there before
       raise Changed(f"{source!r:.200} split {split!r} changed while it was read; run again when nobody writes to it")
 
