@@ -1,5 +1,6 @@
 """What every command shares: flags, exit codes, and answers instead of tracebacks for the user's own mistakes."""
 
+import ast
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import errno
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 
 from absl import app, flags, logging
 import jax
+from ml_collections import config_flags
 
 from mtc import data, parallel, paths
 from mtc.config import Experiment, Run
@@ -195,6 +197,21 @@ def checked(config: Any, argv: Sequence[str], kind: type[R]) -> R:
     raise ValueError(f"get_config() of --config returned {type(config).__name__}; it must return {wanted}")
   config.validate()
   return config
+
+
+class _Names(flags.ArgumentParser):
+  """One name as it stands, or several: `--config.tasks.clicks.examples.negatives="('n1', 'n2')"`."""
+
+  def parse(self, argument: str | list | tuple) -> str | list | tuple:
+    if not isinstance(argument, str) or not argument.startswith(("(", "[")):
+      return argument
+    try:
+      return ast.literal_eval(argument)
+    except (ValueError, SyntaxError) as error:
+      raise ValueError(f"{argument!r} is not a list of names ({error}); use for example ('n1', 'n2')") from error
+
+
+config_flags.register_flag_parser_for_type(data.Names, _Names())
 
 
 def define_run_flags() -> None:

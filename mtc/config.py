@@ -1,5 +1,6 @@
 """An experiment, whole: plain dataclasses, so that an editor finds each field and the command line overrides it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 import math
 from typing import Any
@@ -84,8 +85,14 @@ class Run:
   grad_norm_limit: float = 0.0  # a gradient of a greater norm, before clipping, is taken as not finite; 0 = no limit
   on_bad_row: str = "stop"  # stop | skip: what a row that cannot be used does
 
+  def __post_init__(self) -> None:
+    for settings in (self, self.model):
+      if is_dataclass(settings):  # else `validate` says so
+        data.paths_to_strings(settings)
+
   def validate(self) -> None:
     """Raises ValueError for the first field that cannot be right, with its value and what to use instead."""
+    data.check_types(self)
     _check_values("", self)
     at_least(self, 1, "log_every", "checkpoint_every")
     at_least(self, 0, "stop_after", "seed", "nonfinite_limit", "grad_norm_limit", "profile_at")
@@ -136,6 +143,7 @@ class Experiment(Run):
     for name, task in self.tasks.items():
       self._validate_task(name, task)
     for name, evaluation in self.evaluations.items():
+      check_data(f"evaluation {name!r}", evaluation.source, evaluation.examples)
       if evaluation.examples.single:
         raise ValueError(
           f"examples of evaluation {name!r} are single texts, about which there is nothing to score; use SameLabel, "
@@ -151,6 +159,7 @@ class Experiment(Run):
       raise ValueError(
         f"the task name {name!r} is not an identifier; use letters, digits and _, so that flags can name it"
       )
+    check_data(f"task {name!r}", task.source, task.examples, *task.teacher)
     if task.batch_size < 2:
       raise ValueError(f"batch_size={task.batch_size} of task {name!r} leaves no negatives; use 2 or more")
     if not task.weight > 0:
@@ -167,11 +176,6 @@ class Experiment(Run):
       if role not in self.prompts:
         raise ValueError(f"role {role!r} of task {name!r} has no prompt; known roles: {', '.join(self.prompts)}")
     check_loss(name, task, self.model.dim or (0 if self.model.pretrained else self.model.width))
-    if not isinstance(task.teacher, tuple) or not all(isinstance(vectors, data.Vectors) for vectors in task.teacher):
-      raise ValueError(
-        f"teacher={task.teacher!r} of task {name!r} is not a tuple of Vectors; use for example "
-        '(Vectors("posts.jsonl"),)'
-      )
     if task.teacher_dim < 0 or (task.teacher_dim and not task.teacher):
       raise ValueError(
         f"teacher_dim={task.teacher_dim} of task {name!r} is negative or has no teacher; 0 takes all dimensions"
@@ -221,6 +225,8 @@ class Pretraining(Run):
     if not self.corpora:
       raise ValueError("corpora is empty; pretraining learns from at least one Corpus")
     super().validate()
+    for name, corpus in self.corpora.items():
+      check_data(f"corpus {name!r}", corpus.source, corpus.examples)
     at_least(self, 1, "rows", "tokenizer_texts", "max_alphabet")
     at_least(self, 0 if self.model.rarity else 1, "steps")
     at_least(self, 8, "length")
@@ -236,6 +242,16 @@ def check_loss(name: str, task: Task, dim: int) -> None:
     task.loss.validate(dim)
   except ValueError as error:
     raise ValueError(f"loss of task {name!r}: {error}") from None
+
+
+def check_data(owner: str, *settings: Any) -> None:
+  """Raises ValueError where a source, a kind of task or a teacher's vectors have a field that cannot be right."""
+  for part in settings:
+    if isinstance(part, data.Settings):
+      try:
+        part.validate()
+      except ValueError as error:
+        raise ValueError(f"{owner}: {error}") from None
 
 
 def at_least(settings: Any, least: int, *names: str) -> None:
@@ -269,11 +285,14 @@ def to_dict(value: Any) -> Any:
   """Plain JSON values; every dataclass carries its type's name, so that a run can be read years later."""
   if is_dataclass(value) and not isinstance(value, type):
     return {"type": type(value).__name__} | {f.name: to_dict(getattr(value, f.name)) for f in fields(value)}
-  if isinstance(value, dict):
-    return {str(k): to_dict(v) for k, v in value.items()}
-  if isinstance(value, (list, tuple)):
+  value = data.plain(value)  # of a row in memory, which may hold anything
+  if isinstance(value, Mapping):
+    return {str(data.plain(k)): to_dict(v) for k, v in value.items()}
+  if isinstance(value, list):
     return [to_dict(v) for v in value]
-  return value
+  if isinstance(value, float) and math.isnan(value):
+    return None  # else no config would equal itself
+  return value if isinstance(value, str | int | float | None) else repr(value)
 
 
 def differences(old: dict, new: dict, prefix: str = "") -> list[str]:

@@ -21,6 +21,7 @@ from scipy import sparse
 
 from mtc import data, models
 from mtc.api import Api
+from mtc.data.fields import got
 from mtc.embed import load
 from mtc.evaluators import BM25, Graded, Labelled, Parallel, Search, Table, TextEncoder, TfIdf
 from mtc.vectors import open_npy
@@ -211,8 +212,9 @@ def _listed(path: Path) -> list[tuple[str, str]]:
       try:
         row = json.loads(line)
         text, role = row["text"], row.get("role", "document")
-        if not isinstance(text, str) or not isinstance(role, str):
-          raise TypeError("text and role are no strings")
+        for name, value in ("text", text), ("role", role):
+          if not isinstance(value, str):
+            raise TypeError(f"field {name!r} is not a string, {got(value)}")
       except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(
           f'{path}:{number}: {line[:60]!r} is no {{"text": "...", "role": "query" or "document"}} ({error}); '

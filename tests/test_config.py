@@ -43,8 +43,8 @@ def test_experiment(fields, message):
     ({"label_exponent": 2.0}, "label_exponent=2.0"),
     ({"loss": InfoNCE(temperature=-1.0)}, "loss of task 'search': .*-1"),
     ({"loss": Matryoshka(InfoNCE(), dims=(80,))}, "loss of task 'search': .*80"),
-    ({"teacher": data.Vectors("a.jsonl")}, r"task 'search' is not a tuple of Vectors"),
-    ({"teacher": ("a.jsonl",)}, r"\('a.jsonl',\) of task 'search' is not a tuple"),
+    ({"teacher": data.Vectors("a.jsonl")}, r"tasks.search.teacher=Vectors\(.* is a Vectors, expected a list"),
+    ({"teacher": ("a.jsonl",)}, r"tasks.search.teacher\[0\]='a.jsonl' is a str, expected a Vectors"),
     ({"teacher_dim": 5}, "teacher_dim=5 of task 'search' is negative or has no teacher"),
   ],
 )

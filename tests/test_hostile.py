@@ -58,6 +58,8 @@ ODD = {
   "a megabyte of words": inputs.pair(anchor="a note " * 150_000).encode(),
   "a field twice": b'{"anchor": "x", "anchor": "a note", "positive": "the moon"}\n',
   "other fields, deep ones too": inputs.pair(more=json.loads(inputs.deep(500))).encode(),
+  "NaN for a grade, as pandas writes a missing one": inputs.pair(score=math.nan).encode(),
+  "NaN for ids and the language": inputs.pair(anchor_id=math.nan, positive_id=math.nan, language=math.nan).encode(),
   "a whole number of 4000 digits elsewhere": inputs.pair(more=10**4000).encode(),
 }
 

@@ -18,6 +18,8 @@ from mtc.data.examples import (
   read,
   read_judged,
 )
+from mtc.data.fields import plain
+from mtc.data.files import Names
 from mtc.data.leakage import HeldOut, Leaks, find_leaks, leakage_table
 from mtc.data.lookup import examples_of, find_texts
 from mtc.data.masking import Masker
@@ -26,6 +28,7 @@ from mtc.data.packing import Packer, best_fit
 from mtc.data.pipeline import make_input
 from mtc.data.prepared import Prepared
 from mtc.data.sampling import Draw, Mixing, Sampler
+from mtc.data.settings import Settings, check_types, paths_to_strings
 from mtc.data.sources import Beir, Builtin, Folder, InMemory, Jsonl, Parquet, Rows, Source, Text, Tfds
 from mtc.data.teacher import Teacher, Vectors
 from mtc.data.text_list import as_texts
@@ -47,6 +50,7 @@ __all__ = [
   "Leaks",
   "Masker",
   "Mixing",
+  "Names",
   "NotThere",
   "Packer",
   "Pairs",
@@ -56,6 +60,7 @@ __all__ = [
   "SameLabel",
   "Sampler",
   "Scored",
+  "Settings",
   "Skipped",
   "SkippedRows",
   "Source",
@@ -70,6 +75,7 @@ __all__ = [
   "batches",
   "belong",
   "best_fit",
+  "check_types",
   "documents",
   "each_in_words",
   "examples_of",
@@ -79,6 +85,8 @@ __all__ = [
   "in_words",
   "leakage_table",
   "make_input",
+  "paths_to_strings",
+  "plain",
   "prepare",
   "read",
   "read_judged",

@@ -4,13 +4,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 import contextlib
 import dataclasses
-from decimal import Decimal
-from typing import Any, ClassVar, Protocol, TypedDict
+import math
+from typing import ClassVar, Protocol, TypedDict, runtime_checkable
 
+from mtc.data import fields
 from mtc.data.bad_rows import BadRow, must_stop, stop
-from mtc.data.sources import Row, Rows, check_characters, got, language_of, there
+from mtc.data.fields import Row
+from mtc.data.files import Names
+from mtc.data.settings import Settings
+from mtc.data.sources import Rows
 
-_MOST = 256  # labels, or negatives, of a row
 _LARGEST = 1e30  # grade
 
 
@@ -27,6 +30,7 @@ class Example(TypedDict):
   language: str  # "" = not said
 
 
+@runtime_checkable
 class Kind(Protocol):
   """What a task's `examples` must be."""
 
@@ -40,7 +44,7 @@ class Kind(Protocol):
 
 
 @dataclasses.dataclass
-class Pairs:
+class Pairs(Settings):
   """A text and the text that belongs to it, with hard negatives where there are any.
 
   Fields `anchor_id`, `positive_id`, `language` and `score` (a grade) of the row are used if they are there. A grade of
@@ -48,7 +52,8 @@ class Pairs:
 
   Attributes:
     anchor, positive: names of the fields.
-    negatives: name of the field with a string or a list of strings; "" = no hard negatives. A row may lack it.
+    negatives: name of the field with a string or a list of strings, or a list of such names; "" = no hard negatives. A
+      row may lack any of them.
     max_negatives: how many to take of each row, from the front; 0 = all.
   """
 
@@ -57,35 +62,49 @@ class Pairs:
   scored: ClassVar[bool] = False
   anchor: str = "anchor"
   positive: str = "positive"
-  negatives: str = ""
+  negatives: Names = ""
   max_negatives: int = 0
 
+  @property
+  def negative_fields(self) -> list[str]:
+    """The names of the fields with negatives."""
+    return [self.negatives] if self.negatives and isinstance(self.negatives, str) else list(self.negatives)
+
+  def validate(self) -> None:
+    """Raises ValueError for the first field that cannot be right."""
+    super().validate()
+    names = self.negative_fields
+    if "" in names or len(set(names)) < len(names):
+      raise ValueError(f"negatives={self.negatives!r} of Pairs has an empty name, or one twice; name each field once")
+    if self.max_negatives < 0:
+      raise ValueError(f"max_negatives={self.max_negatives} of Pairs is negative; 0 takes all")
+
   def parse(self, place: str, row: Row) -> Example:
-    negatives = row.get(self.negatives) if self.negatives else None
-    if isinstance(negatives, str):
-      negatives = [negatives]
-    if not isinstance(negatives, list | tuple | None):
-      raise BadRow(place, f"field {self.negatives!r} is not a list of strings", got(negatives))
-    negatives = (negatives or ())[: self.max_negatives or None]
-    _check_count(place, self.negatives, negatives)
-    grade = row.get("score")
-    grade = float(grade) if isinstance(grade, Decimal) else grade  # of Parquet
-    if grade is not None and not (isinstance(grade, int | float) and abs(grade) < _LARGEST):  # not so of NaN
-      raise BadRow(place, "field 'score' is not a finite number", got(grade))
+    negatives: list[str] = []
+    for field in self.negative_fields:
+      left = self.max_negatives - len(negatives) if self.max_negatives else None
+      negatives += fields.texts(place, row, field, left)
+    if len(negatives) > fields.MOST:
+      raise BadRow(place, f"more than {fields.MOST} negatives", f"{len(negatives)} in {self.negative_fields}")
+    grade = fields.number(place, row, "score")
+    if grade is not None and math.isnan(grade):
+      grade = None  # of pandas, which has no other sign for a missing number
+    if grade is not None and not abs(grade) < _LARGEST:
+      raise BadRow(place, "field 'score' is not a finite number", fields.got(row["score"]))
     return Example(
-      anchor=_text(place, row, self.anchor),
-      positive=_text(place, row, self.positive),
-      negatives=[_checked_text(place, self.negatives, text) for text in negatives],
-      score=None if grade is None else float(grade),
+      anchor=fields.text(place, row, self.anchor),
+      positive=fields.text(place, row, self.positive),
+      negatives=negatives,
+      score=grade,
       labels=[],
-      anchor_id=_identity(place, row, "anchor_id"),
-      positive_id=_identity(place, row, "positive_id"),
-      language=language_of(place, row),
+      anchor_id=fields.name(place, row, "anchor_id"),
+      positive_id=fields.name(place, row, "positive_id"),
+      language=fields.language(place, row),
     )
 
 
 @dataclasses.dataclass
-class SameLabel:
+class SameLabel(Settings):
   """Texts that belong together when they share a label; field `labels` is one label or a list of them.
 
   Fields `id` and `language` of the row are used if they are there.
@@ -99,15 +118,15 @@ class SameLabel:
 
   def parse(self, place: str, row: Row) -> Example:
     return _without_positive(
-      text=_text(place, row, self.text),
-      labels=_labels(place, row, self.labels),
-      identity=_identity(place, row, "id"),
-      language=language_of(place, row),
+      text=fields.text(place, row, self.text),
+      labels=fields.names(place, row, self.labels),
+      identity=fields.name(place, row, "id"),
+      language=fields.language(place, row),
     )
 
 
 @dataclasses.dataclass
-class Texts:
+class Texts(Settings):
   """Single texts, each encoded once: what a task learns from them comes from a teacher, not from labels or pairs.
 
   Its losses are EmbeddingDistillation and SimilarityDistillation. Fields `id` and `language` of the row are used if
@@ -121,15 +140,15 @@ class Texts:
 
   def parse(self, place: str, row: Row) -> Example:
     return _without_positive(
-      text=_text(place, row, self.text),
+      text=fields.text(place, row, self.text),
       labels=[],
-      identity=_identity(place, row, "id"),
-      language=language_of(place, row),
+      identity=fields.name(place, row, "id"),
+      language=fields.language(place, row),
     )
 
 
 @dataclasses.dataclass
-class Crops:
+class Crops(Settings):
   """Texts without labels: the first and the last part of each are a pair.
 
   Words are what spaces separate; a text with fewer than `least` of them, as where no spaces are written, is cut between
@@ -146,10 +165,14 @@ class Crops:
   share: float = 0.6  # of the words, in each part
   least: int = 6  # words, or else characters; shorter texts are bad rows
 
-  def parse(self, place: str, row: Row) -> Example:
+  def validate(self) -> None:
+    """Raises ValueError for the first field that cannot be right."""
+    super().validate()
     if not 0 < self.share <= 1:
       raise ValueError(f"share={self.share} of Crops is not in (0, 1]; 0.6 lets the parts overlap by a fifth")
-    text = _text(place, row, self.text)
+
+  def parse(self, place: str, row: Row) -> Example:
+    text = fields.text(place, row, self.text)
     parts, glue = text.split(), " "
     if len(parts) < self.least:
       parts, glue = list(" ".join(parts)), ""
@@ -164,12 +187,12 @@ class Crops:
       labels=[],
       anchor_id="",
       positive_id="",
-      language=language_of(place, row),
+      language=fields.language(place, row),
     )
 
 
 @dataclasses.dataclass
-class Scored:
+class Scored(Settings):
   """Two texts and how similar they are; a score in `range` is brought to 0..1."""
 
   grouped: ClassVar[bool] = False
@@ -180,29 +203,33 @@ class Scored:
   score: str = "score"
   range: tuple[float, float] = (0.0, 5.0)
 
+  def validate(self) -> None:
+    """Raises ValueError for the first field that cannot be right."""
+    super().validate()
+    low, high = self.range
+    if not (low < high and math.isfinite(high - low)):
+      raise ValueError(f"range={self.range!r} of Scored is empty; the lower bound comes first, as in (0.0, 5.0)")
+
   def parse(self, place: str, row: Row) -> Example:
     low, high = self.range
-    if not low < high:
-      raise ValueError(f"range={self.range!r} of Scored is empty; the lower bound comes first, as in (0.0, 5.0)")
-    score = _field(place, row, self.score)
-    if isinstance(score, bool) or not isinstance(score, int | float):
-      raise BadRow(place, f"field {self.score!r} is not a number", got(score))
+    score = fields.required_number(place, row, self.score)
     if not low <= score <= high:  # true for NaN
-      raise BadRow(place, f"field {self.score!r} is outside {low}..{high}", f"{got(score)}; Scored(range=...) sets it")
+      detail = f"{fields.got(row[self.score])}; Scored(range=...) sets it"
+      raise BadRow(place, f"field {self.score!r} is outside {low}..{high}", detail)
     return Example(
-      anchor=_text(place, row, self.a),
-      positive=_text(place, row, self.b),
+      anchor=fields.text(place, row, self.a),
+      positive=fields.text(place, row, self.b),
       negatives=[],
       score=(score - low) / (high - low),
       labels=[],
       anchor_id="",
       positive_id="",
-      language=language_of(place, row),
+      language=fields.language(place, row),
     )
 
 
 @dataclasses.dataclass
-class Translations:
+class Translations(Settings):
   """Texts that say the same in other languages: rows with one `id` belong together."""
 
   grouped: ClassVar[bool] = True
@@ -213,12 +240,12 @@ class Translations:
   language: str = "language"
 
   def parse(self, place: str, row: Row) -> Example:
-    identity = _named(place, row, self.id)
+    identity = fields.required_name(place, row, self.id)
     return _without_positive(
-      text=_text(place, row, self.text),
+      text=fields.text(place, row, self.text),
       labels=[identity],
       identity="",  # it is the label already
-      language=_text(place, row, self.language),
+      language=fields.required_language(place, row, self.language),
     )
 
 
@@ -284,12 +311,13 @@ def documents(source: Rows, on_bad: Callable[[BadRow], None] = stop) -> dict[str
   found: dict[str, Row] = {}
   for place, row in source.rows("corpus", lambda bad: on_bad(bad.of("document", bad.identity))):
     try:
-      identity = _named(place, row, "id")
-      _text(place, row, "text")  # is there, and is one
+      identity = fields.required_name(place, row, "id")
+      said = {"language": fields.language(place, row)} if "language" in row else {}
+      document = row | {"text": fields.text(place, row, "text")} | said
     except BadRow as bad:
       on_bad(bad.of("document", row.get("id")))
     else:
-      found.setdefault(identity, row)
+      found.setdefault(identity, document)
   return found
 
 
@@ -314,58 +342,3 @@ def _without_positive(text: str, labels: list[str], identity: str, language: str
     positive_id="",
     language=language,
   )
-
-
-def _field(place: str, row: Row, name: str) -> Any:
-  if row.get(name) is None:
-    raise BadRow(place, f"field {name!r} is missing", there(row))
-  return row[name]
-
-
-def _text(place: str, row: Row, name: str) -> str:
-  return _checked_text(place, name, _field(place, row, name))
-
-
-def _checked_text(place: str, name: str, text: Any) -> str:
-  if not isinstance(text, str):
-    raise BadRow(place, f"field {name!r} is not a string", got(text))
-  if not text.strip():
-    raise BadRow(place, f"field {name!r} is empty")
-  check_characters(place, name, text)
-  return text
-
-
-def _labels(place: str, row: Row, name: str) -> list[str]:
-  value = _field(place, row, name)
-  labels = []
-  _check_count(place, name, value)
-  for label in value if isinstance(value, list | tuple) else [value]:
-    if isinstance(label, int) and not isinstance(label, bool):
-      label = str(label)
-    labels.append(_checked_text(place, name, label))
-  if not labels:
-    raise BadRow(place, f"field {name!r} has no label")
-  return list(dict.fromkeys(labels))
-
-
-def _check_count(place: str, name: str, values: Any) -> None:
-  """Every example gets as much room on disk as the one with the most."""
-  if isinstance(values, list | tuple) and len(values) > _MOST:
-    raise BadRow(place, f"field {name!r} has more than {_MOST} entries", f"{len(values)} of them")
-
-
-def _named(place: str, row: Row, name: str) -> str:
-  """An identity that must be there."""
-  if not (identity := _identity(place, row, name)):
-    raise BadRow(place, f"field {name!r} is missing", there(row))
-  return identity
-
-
-def _identity(place: str, row: Row, name: str) -> str:
-  value = row.get(name)
-  if value is None:
-    return ""
-  if isinstance(value, bool) or not isinstance(value, str | int):
-    raise BadRow(place, f"field {name!r} is not a string or a whole number", got(value))
-  check_characters(place, name, str(value))
-  return str(value)

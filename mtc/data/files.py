@@ -1,14 +1,15 @@
 """Files of rows or lines: which of them are a split, what is in them, and what to say where they are not there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 import glob
 import gzip
 import hashlib
 from pathlib import Path
 import re
-from typing import BinaryIO, cast
+from typing import Annotated, BinaryIO, cast
 import zlib
 
+Names = Annotated[str | list[str] | tuple[str, ...], "one or several"]  # of files or fields; the command line reads it
 _LONGEST = 2**25  # bytes of a line: a gzip file of a few kilobytes may unpack to one that fills the memory
 _SHARD = re.compile(r"-\d+-of-\d+$")
 
@@ -30,7 +31,7 @@ def listing(path: Path) -> str:
   return f"there is {', '.join(names[:12])}{' ...' if len(names) > 12 else ''}" if names else f"{path} is empty"
 
 
-def splits(path: str, files: dict[str, str], suffixes: tuple[str, ...]) -> list[str]:
+def splits(path: str, files: Mapping[str, Names], suffixes: tuple[str, ...]) -> list[str]:
   if files:
     return list(files)
   found = set()
@@ -41,16 +42,12 @@ def splits(path: str, files: dict[str, str], suffixes: tuple[str, ...]) -> list[
   return sorted(found)
 
 
-def split_files(path: str, files: dict[str, str], split: str, suffixes: tuple[str, ...]) -> list[Path]:
+def split_files(path: str, files: Mapping[str, Names], split: str, suffixes: tuple[str, ...]) -> list[Path]:
   root = Path(path)
   if files:
     if split not in files:
       raise ValueError(f"no split {split!r} in files={files!r} of {path}; add it there")
-    pattern = root / files[split]
-    found = [pattern] if pattern.is_file() else _matching(root, Path(files[split]))
-    if not found:
-      raise FileNotFoundError(f"{pattern} does not exist; {listing(pattern.parent)}; correct files[{split!r}]")
-    return found
+    return _named_files(root, split, files[split])
   whole = [root / f"{split}{suffix}" for suffix in suffixes if (root / f"{split}{suffix}").is_file()]
   shards = [
     entry
@@ -73,6 +70,23 @@ def _matching(root: Path, pattern: Path) -> list[Path]:
   while len(parts) > 1 and (root / parts[0]).is_dir():
     root = root / parts.pop(0)
   return [root / name for name in sorted(glob.glob(str(Path(*parts)), root_dir=root))]
+
+
+def _named_files(root: Path, split: str, names: Names) -> list[Path]:
+  """The files of `files[split]`, in the order of the names; those of a glob by their own names."""
+  if not names or (not isinstance(names, str) and "" in names):
+    raise ValueError(f"files[{split!r}]={names!r} of {root} names no file; use a name, a glob, or a list of them")
+  found: dict[Path, Path] = {}  # where it really is -> as it is named
+  for name in (names,) if isinstance(names, str) else names:
+    path = root / name
+    matches = [path] if path.is_file() else _matching(root, Path(name))
+    if not matches:
+      raise FileNotFoundError(f"{path} does not exist; {listing(path.parent)}; correct files[{split!r}]")
+    for match in matches:
+      if match.resolve() in found:
+        raise ValueError(f"{match} is in files[{split!r}] twice: {names!r}; name each file once")
+      found[match.resolve()] = match
+  return list(found.values())
 
 
 def hash_files(files: list[Path]) -> str:

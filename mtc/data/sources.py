@@ -1,25 +1,24 @@
 """Where rows come from: JSONL, BEIR folders, Parquet, TFDS, memory. A row is a dict, its place a name for messages."""
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import hashlib
 import json
-import math
 from pathlib import Path
 import re
-import reprlib
 import shutil
 import tempfile
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
 
 import numpy as np
 
-from mtc.data import tfds_rows
+from mtc.data import fields, tfds_rows
 from mtc.data.bad_rows import BadRow, NotThere, stop
-from mtc.data.files import InFiles, hash_files, lines, listing, open_file, split_files, splits
-
-Row = dict[str, Any]
+from mtc.data.fields import Row
+from mtc.data.files import InFiles, Names, hash_files, lines, listing, open_file, split_files, splits
+from mtc.data.qrels import judgement
+from mtc.data.settings import Settings
 
 
 class Rows(Protocol):
@@ -42,6 +41,7 @@ class Rows(Protocol):
     ...
 
 
+@runtime_checkable
 class Source(Protocol):
   """What a task names in its config."""
 
@@ -51,16 +51,17 @@ class Source(Protocol):
 
 
 @dataclasses.dataclass
-class Jsonl(InFiles):
+class Jsonl(Settings, InFiles):
   """One JSON object a line, `SPLIT.jsonl` or `SPLIT.jsonl.gz` in a directory.
 
   Attributes:
     path: the directory.
-    files: split -> file name or glob relative to `path`, where the names are not the usual ones.
+    files: split -> file name or glob relative to `path`, or a list of them, where the names are not the usual ones. The
+      files of a list are read in its order, those of a glob by their names.
   """
 
   path: str
-  files: dict[str, str] = dataclasses.field(default_factory=dict)
+  files: Mapping[str, Names] = dataclasses.field(default_factory=dict)
 
   def resolve(self, data_dir: str) -> "Jsonl":
     return self
@@ -78,11 +79,11 @@ class Jsonl(InFiles):
 
 
 @dataclasses.dataclass
-class Parquet(InFiles):
+class Parquet(Settings, InFiles):
   """A row a row, `SPLIT.parquet` or `SPLIT-00000-of-00004.parquet` in a directory; `files` as in `Jsonl`."""
 
   path: str
-  files: dict[str, str] = dataclasses.field(default_factory=dict)
+  files: Mapping[str, Names] = dataclasses.field(default_factory=dict)
 
   def resolve(self, data_dir: str) -> "Parquet":
     return self
@@ -111,7 +112,7 @@ class Parquet(InFiles):
 
 
 @dataclasses.dataclass
-class Text:
+class Text(Settings):
   """A text a line, in the files `*.txt` and `*.txt.gz` of a directory; they are the split `train`.
 
   Attributes:
@@ -153,7 +154,7 @@ class Text:
 
 
 @dataclasses.dataclass
-class Beir(InFiles):
+class Beir(Settings, InFiles):
   """The BEIR layout: `corpus.jsonl`, `queries.jsonl`, `qrels/SPLIT.tsv`, each possibly with `.gz`.
 
   A row of a split is a pair of a query and a document of grade > 0: `anchor`, `positive`, `anchor_id`, `positive_id`,
@@ -180,7 +181,7 @@ class Beir(InFiles):
       for number, _, line in lines(qrels):
         place = f"{qrels}:{number}"
         try:
-          judged = _judgement(place, number, line)
+          judged = judgement(place, number, line, queries.has)
           if judged is None:
             continue
           query = queries.get(judged[0], place)
@@ -207,7 +208,7 @@ class Beir(InFiles):
 
 
 @dataclasses.dataclass
-class Tfds:
+class Tfds(Settings):
   """A TensorFlow dataset by name, public or local, read without TensorFlow where it is stored as array_record.
 
   A public dataset that is not prepared yet is downloaded, which needs the network.
@@ -261,10 +262,23 @@ class Builtin(Tfds):
 
 
 @dataclasses.dataclass
-class InMemory:
-  """Rows given as lists of dicts, by split."""
+class InMemory(Settings):
+  """Rows given as lists of dicts, by split; of a pandas.DataFrame these are `frame.to_dict("records")`."""
 
-  rows_by_split: dict[str, list[Row]]
+  rows_by_split: Mapping[str, Sequence[Any]]
+
+  def __post_init__(self) -> None:
+    self.validate()  # and leave the rows as they are
+
+  def validate(self) -> None:
+    """Raises ValueError where it holds something else than lists; the rows are checked when they are read."""
+    for split, rows in self.rows_by_split.items() if isinstance(self.rows_by_split, Mapping) else ():
+      if not isinstance(rows, list | tuple):
+        raise ValueError(
+          f"rows_by_split[{split!r}] of InMemory is {fields.a_kind(rows)}; use a list of dicts, which is list(rows) of "
+          'an iterable and frame.to_dict("records") of a pandas.DataFrame'
+        )
+    super().validate()
 
   def resolve(self, data_dir: str) -> "InMemory":
     return self
@@ -277,22 +291,26 @@ class InMemory:
       if isinstance(row, dict):
         yield f"InMemory[{split!r}]:{number}", row
       else:
-        on_bad(BadRow(f"InMemory[{split!r}]:{number}", "not an object", f"a {type(row).__name__}"))
+        on_bad(BadRow(f"InMemory[{split!r}]:{number}", "not an object", fields.a_kind(row)))
 
   def files_of(self, split: str) -> list[Path]:
     return []
 
   def fingerprint(self, split: str) -> str:
-    return hashlib.sha256(json.dumps(self._rows(split), sort_keys=True, default=repr).encode()).hexdigest()
+    try:
+      rows = fields.all_plain(self._rows(split))
+    except RecursionError as error:
+      raise ValueError(f"InMemory[{split!r}] has a row that is too deep, or in itself; leave that field out") from error
+    return hashlib.sha256(json.dumps(rows, sort_keys=True, default=repr).encode()).hexdigest()
 
-  def _rows(self, split: str) -> list[Row]:
+  def _rows(self, split: str) -> Sequence[Any]:
     if split not in self.rows_by_split:
       raise ValueError(f"no split {split!r} in memory; there is {', '.join(self.rows_by_split) or 'nothing'}")
     return self.rows_by_split[split]
 
 
 @dataclasses.dataclass
-class Folder:
+class Folder(Settings):
   """A task's folder in the data directory of the run, or, without one, the built-in dataset of that name.
 
   The folder holds SPLIT.jsonl (or .jsonl.gz), SPLIT.parquet, the BEIR layout, or a prepared TFDS dataset.
@@ -348,7 +366,7 @@ def _parse(place: str, line: bytes) -> Row:
   except (ValueError, RecursionError) as error:
     raise BadRow(place, "broken JSON", str(error)) from error
   if not isinstance(row, dict):
-    raise BadRow(place, "not an object", f"a {type(row).__name__}, expected {{...}}")
+    raise BadRow(place, "not an object", f"{fields.a_kind(row)}, expected {{...}}")
   return row
 
 
@@ -364,73 +382,13 @@ def _documents(path: Path, what: str, on_bad: Callable[[BadRow], None]) -> Itera
 
 
 def _document(place: str, row: Row) -> Row:
-  identity, title, text = row.get("_id"), row.get("title") or "", row.get("text")
-  if isinstance(identity, bool) or not isinstance(identity, str | int) or identity == "":
-    raise BadRow(place, "field '_id' is missing or not a string", got(identity))
-  if not isinstance(text, str) or not isinstance(title, str):
-    raise BadRow(place, "field 'text' is missing or not a string", there(row))
-  text = f"{title} {text}".strip()
-  if not text:
-    raise BadRow(place, "field 'text' is empty")
-  for name, value in ("_id", str(identity)), ("text", text):
-    check_characters(place, name, value)
-  return {"id": str(identity), "text": text, "language": language_of(place, row)}
-
-
-def _judgement(place: str, number: int, line: bytes) -> tuple[str, str, float] | None:
-  """(query id, document id, grade) of a line of qrels, or None for the header and for a grade that is not positive."""
-  try:
-    cells = line.decode("utf-8-sig").strip("\r\n").split("\t")
-  except UnicodeDecodeError as error:
-    raise BadRow(place, "not UTF-8", f"byte {error.start + 1} of the line") from error
-  if len(cells) != 3:
-    raise BadRow(place, "not three columns separated by tabs", f"{len(cells)} columns")
-  try:
-    grade = float(cells[2])
-  except ValueError as error:
-    if number == 1:
-      return None
-    raise BadRow(place, "the grade is not a number", repr(cells[2])) from error
-  if not math.isfinite(grade):
-    raise BadRow(place, "the grade is not a number", repr(cells[2]))
-  return (cells[0].strip(), cells[1].strip(), grade) if grade > 0 else None
-
-
-def check_characters(place: str, name: str, text: str) -> None:
-  """Raises BadRow for what JSON can hold and no text does: NUL, and half a surrogate pair."""
-  if "\0" in text:
-    raise BadRow(place, f"field {name!r} has a NUL character", f"character {text.index(chr(0)) + 1}")
-  try:
-    text.encode()
-  except UnicodeEncodeError as error:
-    raise BadRow(place, f"field {name!r} has half a surrogate pair", f"character {error.start + 1}") from error
-
-
-def language_of(place: str, row: Row) -> str:
-  """The row's language; "" = it says none. Scores are reported by it, so it must be a name."""
-  language = row.get("language")
-  if not isinstance(language, str):
-    return ""
-  if len(language) > _LANGUAGE or not language.isprintable():  # half a surrogate pair is not printable either
-    raise BadRow(place, "field 'language' is no name of a language", got(language))
-  return language
-
-
-def got(value: Any) -> str:
-  """What a message shows of a value, however large or deep it is."""
-  shown = _SHOWN.repr(value)
-  return f"got {shown if len(shown) <= 60 else shown[:57] + '...'}"
-
-
-def there(row: Row) -> str:
-  """What a message shows of a row's fields."""
-  names = ", ".join(str(name)[:40] for name in list(row)[:20])
-  return f"the row has {names or 'no field'}{' ...' if len(row) > 20 else ''}"
-
-
-_LANGUAGE = 64  # characters
-_SHOWN = reprlib.Repr()
-_SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 100
+  identity = fields.required_name(place, row, "_id")
+  title = fields.string(place, "title", fields.optional(row, "title", ""))
+  text = fields.string(place, "text", fields.required(place, row, "text"))
+  for field, value in ("title", title), ("text", text):
+    fields.check_characters(place, field, value)
+  text = fields.check_text(place, "text", f"{title} {text}".strip())
+  return {"id": identity, "text": text, "language": fields.language(place, row)}
 
 
 class _ById:
@@ -464,13 +422,22 @@ class _ById:
   def __exit__(self, *unused) -> None:
     self.file.close()
 
+  def has(self, identity: str) -> bool:
+    """Whether the file has such an id."""
+    return self._find(identity) is not None
+
   def get(self, identity: str, place: str, pair: Row | None = None) -> Row:
     """Raises BadRow at `place`, with the rest of the `pair`, if the file has no such id."""
-    index = int(np.searchsorted(self.hashes, np.uint64(_hash_id(identity))))
-    if index == len(self.hashes) or self.hashes[index] != _hash_id(identity):
+    index = self._find(identity)
+    if index is None:
       raise NotThere(place, f"an id is not in {self.path.name}", repr(identity)).of(self.what, identity, pair)
     self.file.seek(self.offsets[index])
     return _document(place, _parse(place, self.file.readline()))
+
+  def _find(self, identity: str) -> int | None:
+    hashed = np.uint64(_hash_id(identity))
+    index = int(np.searchsorted(self.hashes, hashed))
+    return index if index < len(self.hashes) and self.hashes[index] == hashed else None
 
 
 def _hash_id(identity: str) -> int:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mtc.data.settings import Settings
 from mtc.data.texts import read_texts
 from mtc.vectors import open_npy
 
@@ -16,7 +17,7 @@ _SUFFIXES = (".gz", ".jsonl", ".parquet", ".txt")
 
 
 @dataclasses.dataclass
-class Vectors:
+class Vectors(Settings):
   """Row `i` of a `.npy` is the vector of text `i` of a file.
 
   Attributes:

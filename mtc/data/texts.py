@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from mtc.data import fields
+from mtc.data.bad_rows import BadRow
 from mtc.data.files import all_lines
-from mtc.data.sources import Jsonl, Parquet, there
+from mtc.data.sources import Jsonl, Parquet
 
 
 def read_texts(path: Path, field_name: str) -> Iterator[str]:
@@ -30,9 +32,12 @@ def read_texts(path: Path, field_name: str) -> Iterator[str]:
   else:
     raise ValueError(f"{path} is of an unknown kind; use .jsonl, .jsonl.gz, .parquet or .txt")
   for place, row in source.rows("all"):
-    text = row.get(field_name)
-    if not isinstance(text, str):
-      raise ValueError(f"{place}: no text in field {field_name!r}; {there(row)}; see --field")
+    try:
+      text = fields.string(place, field_name, fields.required(place, row, field_name))
+    except BadRow as bad:
+      raise ValueError(
+        f"{place}: {bad.reason} ({bad.detail}); correct the row, or name another field with --field"
+      ) from bad
     try:
       text.encode()
     except UnicodeEncodeError as error:  # JSON can hold it, and no tokenizer takes it

@@ -7,10 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mtc import paths
 from mtc.data import network
+from mtc.data.fields import all_plain
 
 _PUBLIC_DATA = "https://storage.googleapis.com/tfds-data"
 
@@ -80,7 +79,7 @@ def read(builder: Any, split: str) -> Iterator[dict[str, Any]]:
   if builder.info.file_format.value == "array_record":
     rows = builder.as_data_source(split=split)
     for index in range(len(rows)):
-      yield _plain(rows[index])
+      yield all_plain(rows[index])
   else:
     import tensorflow as tf
 
@@ -88,7 +87,7 @@ def read(builder: Any, split: str) -> Iterator[dict[str, Any]]:
     read_config = _tfds().ReadConfig(interleave_cycle_length=1, try_autocache=False)
     dataset = builder.as_dataset(split=split, shuffle_files=False, read_config=read_config)
     for row in dataset.prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
-      yield _plain(row)
+      yield all_plain(row)
 
 
 def _named(name: str, data_dir: str, **options: Any) -> Any:
@@ -122,15 +121,3 @@ def _split_info(builder: Any, split: str) -> Any:
       f"TFDS dataset {builder.info.full_name} has no split {split!r}; it has {', '.join(splits(builder))}; "
       "sub-splits are written train[:10%]"
     ) from error
-
-
-def _plain(value: Any) -> Any:
-  if isinstance(value, dict):
-    return {key: _plain(item) for key, item in value.items()}
-  if isinstance(value, bytes):
-    return value.decode("utf-8", "surrogateescape")  # bytes that are no text become lone surrogates: a bad row
-  if isinstance(value, np.ndarray | np.generic):
-    return _plain(value.tolist())
-  if isinstance(value, list | tuple):
-    return [_plain(item) for item in value]
-  return value

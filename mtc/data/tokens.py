@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from mtc.data import cache, tokenizer as tokenizers_
 from mtc.data.examples import Kind, read
+from mtc.data.fields import optional
 from mtc.data.files import hash_file
 from mtc.data.origin import Changed, Origin
 from mtc.data.prepared import Prepared
@@ -21,7 +22,7 @@ from mtc.data.sources import Rows
 from mtc.data.teacher import Teacher
 from mtc.progress import Bar
 
-_FORMAT = 2  # raise it whenever the same input would give other files
+_FORMAT = 3  # raise it whenever the same input would give other files
 _BLOCK = 8192  # texts tokenised at a time: the most that is held as text,
 _LETTERS = 2**25  # or fewer, where they are long
 _ARRAYS = tuple(name for name in Prepared._fields if name not in ("report", "teacher", "origin"))
@@ -104,6 +105,7 @@ def prepare(
       bar.update(writer.tokenize(file))
       _write_header(file, writer.offsets[-1])
     writer.finish(f"{source!r:.200} split {split!r}", skipped, what)
+    _check_negatives(source, split, examples)
     if origin.changed():  # else what was read would be kept under the name of what was there before
       raise Changed(f"{source!r:.200} split {split!r} changed while it was read; run again when nobody writes to it")
 
@@ -173,9 +175,10 @@ class _Writer:
     told = f"; {sum(skipped.values())} rows were skipped: {dict(skipped)}" if skipped else ""
     if not count:
       raise ValueError(f"{name} has no row that can be used{told}; check the file and the names of its fields")
-    field = getattr(self.kind, "negatives", "")
-    if field and not self.negatives:
-      raise ValueError(f'no row of {name} has negatives in the field {field!r}; correct the name, or use negatives=""')
+    names = getattr(self.kind, "negative_fields", [])
+    if names and not self.negatives:
+      named = ", ".join(map(repr, names))
+      raise ValueError(f'no row of {name} has negatives in the field {named}; correct the name, or use negatives=""')
     if not self.offsets[-1]:
       raise ValueError(
         f"no text of {name} has a token of this model's tokenizer{told}; check the texts, or use another model"
@@ -243,6 +246,22 @@ class _Writer:
 
 
 _ROLES = ("anchor", "positive")
+
+
+def _check_negatives(source: Rows, split: str, examples: Kind) -> None:
+  """Raises ValueError where one of several fields of negatives is in no row: its name must be wrong."""
+  unseen = dict.fromkeys(getattr(examples, "negative_fields", []))
+  if len(unseen) < 2:
+    return  # of one field that is nowhere, the writer misses the negatives
+  for _, row in source.rows(split, lambda bad: None):
+    for field in [field for field in unseen if optional(row, field) is not None]:
+      del unseen[field]
+    if not unseen:
+      return
+  raise ValueError(
+    f"no row of {source!r:.200} split {split!r} has negatives in the field {', '.join(map(repr, unseen))}; correct "
+    "the name, or leave it out of negatives="
+  )
 
 
 def _open(directory: Path) -> Prepared | None:

@@ -1,7 +1,7 @@
 """The one thing that evaluators know of a model: texts go in, rows of unit length come out."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from scipy import sparse
@@ -18,6 +18,7 @@ class TextEncoder(Protocol):
   def __call__(self, texts: Sequence[str], role: str = "document") -> np.ndarray | sparse.csr_array: ...
 
 
+@runtime_checkable
 class Evaluator(Protocol):
   """Scores an encoder on a table of the shape that it knows. A new one says `measure`."""
 

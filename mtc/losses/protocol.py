@@ -1,10 +1,11 @@
 """What every loss is."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mtc.types import Array, Embeddings
 
 
+@runtime_checkable
 class Loss(Protocol):
   """A plain dataclass whose fields say how examples are scored.
 

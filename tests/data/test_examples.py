@@ -108,7 +108,9 @@ def test_crops_of_texts_that_are_too_short():
     (Pairs(), {"anchor": " \n\t\u3000"}, "field 'anchor' is empty"),
     (Pairs(), {"anchor": "a\0b"}, "field 'anchor' has a NUL character"),
     (Pairs(), {"anchor": "a\ud83d"}, "field 'anchor' has half a surrogate pair"),
-    (Pairs(), {"score": "0"}, "field 'score' is not a finite number"),
+    (Pairs(), {"score": "0"}, "field 'score' is not a number"),
+    (Pairs(), {"score": True}, "field 'score' is not a number"),
+    (Pairs(), {"score": math.inf}, "field 'score' is not a finite number"),
     (Pairs(), {"anchor_id": 1.5}, "field 'anchor_id' is not a string or a whole number"),
     (Pairs(negatives="labels"), {"labels": {"a": 1}}, "field 'labels' is not a list of strings"),
     (Pairs(negatives="labels"), {"labels": ["a", ""]}, "field 'labels' is empty"),
@@ -117,8 +119,8 @@ def test_crops_of_texts_that_are_too_short():
     (SameLabel(), {"labels": ...}, "field 'labels' is missing"),
     (SameLabel(), {"labels": []}, "field 'labels' has no label"),
     (SameLabel(), {"labels": ["a", " "]}, "field 'labels' is empty"),
-    (SameLabel(), {"labels": [["a"]]}, "field 'labels' is not a string"),
-    (SameLabel(), {"labels": True}, "field 'labels' is not a string"),
+    (SameLabel(), {"labels": [["a"]]}, "field 'labels' is not a string or a whole number"),
+    (SameLabel(), {"labels": True}, "field 'labels' is not a string or a whole number"),
     (SameLabel(), {"labels": ["\ud83d"]}, "field 'labels' has half a surrogate pair"),
     (Scored(), {"score": "2"}, "field 'score' is not a number"),
     (Scored(), {"score": True}, "field 'score' is not a number"),
@@ -168,8 +170,8 @@ def test_documents_are_by_their_first_row_and_bad_ones_can_be_skipped():
   [
     ({"text": "one"}, "field 'id' is missing (the row has text)"),
     ({"id": "b"}, "field 'text' is missing"),
-    ({"id": [7], "text": "one"}, "field 'id' is not a string or a whole number (got [7])"),
-    ({"id": "b", "text": 7}, "field 'text' is not a string (got 7)"),
+    ({"id": [7], "text": "one"}, "field 'id' is not a string or a whole number (got [7], a list)"),
+    ({"id": "b", "text": 7}, "field 'text' is not a string (got 7, an int)"),
   ],
 )
 def test_a_document_without_id_or_text_is_named(row, reason):

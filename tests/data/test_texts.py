@@ -10,7 +10,10 @@ from mtc.data import read_texts
   [
     ("posts.txt", b"a\n\xff\n", r"posts\.txt:2 is not UTF-8"),
     ("posts.jsonl", b'{"text": "a"}\n{"text": "\\ud83d"}\n', r"posts\.jsonl:2: field 'text' has half a surrogate pair"),
-    ("posts.jsonl", b'{"text": 3}\n', r"posts\.jsonl:1: no text in field 'text'; the row has text"),
+    ("posts.jsonl", b'{"text": 3}\n', r"posts\.jsonl:1: field 'text' is not a string \(got 3, an int\); .* --field"),
+    ("posts.jsonl", b'{"text": false}\n', r"posts\.jsonl:1: field 'text' is not a string \(got False, a bool\)"),
+    ("posts.jsonl", b'{"text": null}\n', r"posts\.jsonl:1: field 'text' is missing \(got None\); .* --field"),
+    ("posts.jsonl", b'{"body": "a"}\n', r"posts\.jsonl:1: field 'text' is missing \(the row has body\); .* --field"),
     ("posts.csv", b"a\n", r"posts\.csv is of an unknown kind"),
   ],
 )
