@@ -5,6 +5,7 @@ from functools import partial
 import gzip
 import json
 from pathlib import Path
+import shutil
 import subprocess
 import sys
 
@@ -424,6 +425,17 @@ def test_no_step_and_rarity_leave_words_by_their_rarity(settings, tmp_path, caps
   settings.model.rarity = 0.0
   with pytest.raises(ValueError, match="steps=0 is not positive"):
     settings.validate()
+
+
+def test_what_is_skipped_of_a_corpus_is_printed_and_saved(settings, texts_dir, tmp_path, capsys):
+  folder = shutil.copytree(texts_dir, tmp_path / texts_dir.name)
+  with open(folder / "aa.txt", "ab") as file:
+    file.write(b"in L\xffsbon\n" * 3)
+  model = replace(settings.model, architecture="modernbert", rarity=1e-2)
+  settings = replace(settings, steps=0, model=model, data_dir=str(tmp_path), on_bad_row="skip")
+  assert run(settings, tmp_path / "run") == 0
+  assert "corpus 'texts', split train: 3 rows left out (not UTF-8)\n" in capsys.readouterr().out
+  assert json.loads((tmp_path / "run" / "data.json").read_text())["texts"]["skipped"] == {"not UTF-8": 3}
 
 
 def test_masked_language_modelling_starts_from_words_by_their_rarity_too(settings, tmp_path):
