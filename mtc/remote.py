@@ -88,6 +88,12 @@ def checkpoints(folder: Path) -> Path | epath.Path:
   return folder / CHECKPOINTS  # not of epath, for which /gs/ is a bucket
 
 
+def remove_checkpoints(folder: Path) -> None:
+  """Removes the checkpoints of a workdir, here or in a bucket."""
+  directory = checkpoints(folder)
+  shutil.rmtree(directory) if isinstance(directory, Path) else directory.rmtree()
+
+
 def shown(path: Path) -> str:
   """A path as people know it: in the bucket, if it is there that they find it."""
   for here, there in _buckets.items():

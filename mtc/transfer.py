@@ -292,7 +292,7 @@ class _Report:
       if code:
         print("the same command goes on with this report")
         return code
-      remote.checkpoints(folder).rmtree()  # many runs of a large model would fill the disk
+      remote.remove_checkpoints(folder)  # many runs of a large model would fill the disk
       if len(self.rates) == 1:
         self._measured(folder, self.tables["test"])
     return 0

@@ -26,6 +26,27 @@ def test_a_folder_of_this_machine_is_itself(tmp_path, monkeypatch):
     assert remote.shown(workdir.absolute() / "export") == "runs/a/export"
 
 
+@pytest.mark.parametrize("name", ["gs://b/a[1]", "gs://b/a*", "gs://b/{a}/c", "gs://b/a?"])
+def test_a_bucket_whose_name_is_a_pattern_is_refused(bucket, name):
+  """The libraries read such a name as a pattern, and there is no other name for it."""
+  with (
+    pytest.raises(ValueError, match=r"--workdir gs://b/.* is part of a pattern .* leave it out"),
+    remote.workdir(name),
+  ):
+    pass
+  assert not (bucket / "b").exists()
+
+
+def test_checkpoints_are_removed_here_and_in_a_bucket(bucket, tmp_path):
+  (tmp_path / "[v1]" / "checkpoints" / "step_1").mkdir(parents=True)
+  remote.remove_checkpoints(tmp_path / "[v1]")
+  assert not list((tmp_path / "[v1]").iterdir())
+  with remote.workdir("gs://b/a") as workdir:
+    (bucket / "b/a/checkpoints/step_1").mkdir(parents=True)
+    remote.remove_checkpoints(workdir)
+  assert not (bucket / "b/a/checkpoints").exists()
+
+
 def test_what_is_written_is_in_the_bucket_at_the_end_and_there_for_the_next_machine(bucket):
   with remote.workdir("gs://b/runs/a") as workdir:
     (workdir / "export").mkdir()
