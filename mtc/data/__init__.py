@@ -3,6 +3,7 @@
 from mtc.data import tokenizer
 from mtc.data.batches import batches
 from mtc.data.cache import find_or_make, user_cache
+from mtc.data.counting import Coverage, count, cover
 from mtc.data.examples import (
   Crops,
   Example,
@@ -27,14 +28,16 @@ from mtc.data.prepared import Prepared
 from mtc.data.sampling import Mixing, Sampler
 from mtc.data.sources import BadRow, Beir, Builtin, Folder, InMemory, Jsonl, Parquet, Rows, Source, Text, Tfds
 from mtc.data.teacher import Teacher, Vectors
-from mtc.data.texts import read_texts
+from mtc.data.texts import read_groups, read_texts
 from mtc.data.tokens import prepare
+from mtc.data.vocabulary import Vocabulary, named_tokens, save_trimmed
 
 __all__ = [
   "BadRow",
   "Beir",
   "Builtin",
   "Changed",
+  "Coverage",
   "Crops",
   "Example",
   "Folder",
@@ -59,9 +62,12 @@ __all__ = [
   "Tfds",
   "Translations",
   "Vectors",
+  "Vocabulary",
   "batches",
   "belong",
   "best_fit",
+  "count",
+  "cover",
   "documents",
   "examples_of",
   "find_leaks",
@@ -69,11 +75,14 @@ __all__ = [
   "find_texts",
   "leakage_table",
   "make_input",
+  "named_tokens",
   "open_npy",
   "prepare",
   "read",
+  "read_groups",
   "read_judged",
   "read_texts",
+  "save_trimmed",
   "tokenizer",
   "user_cache",
 ]
