@@ -149,18 +149,22 @@ def of_shrunk(embedder: Embedder, report: Mapping[str, Any], teacher: str = "") 
       ["", "before", "after"],
       [
         ["parameters", *(f"{report['parameters'][when]:,}" for when in ("before", "after"))],
-        ["bytes of the weights", *(f"{report['weight_bytes'][when]:,}" for when in ("before", "after"))],
-        ["bytes of tokenizer.json", *(f"{report['tokenizer_bytes'][when]:,}" for when in ("before", "after"))],
+        ["bytes of weights and tokenizer", *(f"{report['bytes'][when]:,}" for when in ("before", "after"))],
       ],
     ),
     _prompts(embedder),
     *_coverage(report),
     *_loading(embedder)[:5],
-    "## The model that it was made from" if body else "",
-    "Its card, with its licence notice. What it says of scores and sizes is not about this smaller model." if body else "",
-    _details("The card", body, "markdown") if body else "",
+    *_carried(body),
   ]
   return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _carried(body: str) -> Iterator[str]:
+  if body:
+    yield "## The model that it was made from"
+    yield "Its card, with its licence notice. The scores and sizes in it are not those of this smaller model."
+    yield _details("The card", body, "markdown")
 
 
 def _coverage(report: Mapping[str, Any]) -> Iterator[str]:
@@ -168,8 +172,8 @@ def _coverage(report: Mapping[str, Any]) -> Iterator[str]:
     return
   yield "## What the tokens cover"
   yield (
-    "Of the texts by which the tokens were chosen: the share of tokens that are kept, and of texts whose tokens are all "
-    "kept. Where no layer was left out, these texts have the vectors of the larger model."
+    "Measured on the texts by which the tokens were chosen: the share of tokens that are kept, and of texts whose "
+    "tokens are all kept. Where no layer was left out, these texts have the vectors of the larger model."
   )
   names = ("tokens_kept", "texts_kept", "unknown_before", "unknown_after")
   yield _table(

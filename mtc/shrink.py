@@ -4,11 +4,10 @@ python -m mtc.shrink --model intfloat/multilingual-e5-small --texts posts,en=boo
 python -m mtc.shrink --model runs/a/export --layers 0,3,7,11 --output runs/a_four
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 import json
 from pathlib import Path
-import shutil
 from typing import Any
 
 from absl import app, flags
@@ -16,8 +15,6 @@ import jax
 
 from mtc import card, cli, data, export, models, whole
 from mtc.embed import Embedder, load
-
-_LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*")
 
 
 @dataclass(frozen=True)
@@ -47,11 +44,9 @@ class Shrinking:
     if bool(self.tokens) != bool(self.texts):
       given, lacking = ("tokens", "texts") if self.tokens else ("texts", "tokens")
       raise ValueError(f"--{given} is given without --{lacking}; the texts choose which tokens are kept")
-    if self.tokens < 0 or not 0 <= self.balance <= 1 or self.min_character_count < 1 or not all(self.field):
-      raise ValueError(
-        f"tokens={self.tokens}, balance={self.balance}, min_character_count={self.min_character_count} and "
-        f"field={','.join(self.field)} must be 0 or more, in [0, 1], 1 or more, and names"
-      )
+    if self.tokens < 0 or not 0 <= self.balance <= 1 or self.min_character_count < 1:
+      numbers = f"tokens={self.tokens}, balance={self.balance}, min_character_count={self.min_character_count}"
+      raise ValueError(f"{numbers}: they must be 0 or more, in [0, 1], and 1 or more")
 
 
 def shrink(model: str, output: Path, shrinking: Shrinking, dtype: str = "") -> dict[str, Any]:
@@ -69,35 +64,20 @@ def shrink(model: str, output: Path, shrinking: Shrinking, dtype: str = "") -> d
   shrinking.validate()
   root = models.resolve(model, f"the model {model}")
   large = load(root)
-  source = Path(large.spec.pretrained)
-  tokenizer = data.tokenizer.within(data.tokenizer.load(str(source)), large.config["vocab_size"])
-  config = {name: value for name, value in large.config.items() if name != "auto_map"}  # its code stays behind
-  backbone, coverage, count = large.params["backbone"], {}, tokenizer.get_vocab_size()
-  before = models.sizes(config).layers
-  if shrinking.layers:
-    backbone, config = models.keep_layers(backbone, config, shrinking.layers)
-  if shrinking.tokens:
-    kept, tokenizer, coverage = _fewer_tokens(shrinking, large, source, data.Vocabulary(tokenizer, config["vocab_size"]))
-    backbone, config = models.keep_tokens(backbone, config, kept)
-  small = replace(large, params={**large.params, "backbone": backbone}, config=config, tokenizer=tokenizer)
+  small, coverage = _smaller(large, shrinking)
+  layers = models.sizes(large.config).layers
   with whole.folder(output) as partial:
-    inside = models.copy_around(root, partial, dtype) if models.is_sentence_transformer(root) else partial
-    stored = dtype or models.stored_dtype(source)
-    models.save_backbone(inside, backbone, config, dtype=stored)
-    data.save_trimmed(tokenizer, inside, source, large.max_length)
+    inside = export.write_like(small, root, partial, dtype)
+    sizes = (("before", large, large.spec.pretrained), ("after", small, inside))
     report = {
       "model": model,
-      "dtype": stored,
-      "tokens": {"before": count, "after": tokenizer.get_vocab_size()},
-      "layers": {"before": before, "kept": list(shrinking.layers or range(before))},
-      "parameters": {"before": _parameters(large), "after": _parameters(small)},
-      "weight_bytes": {"before": models.weight_bytes(source), "after": models.weight_bytes(inside)},
-      "tokenizer_bytes": {"before": _size(source), "after": _size(inside)},
+      **{name: getattr(shrinking, name) for name in ("texts", "field", "balance", "min_character_count")},
+      "layers": {"before": layers, "kept": shrinking.layers or tuple(range(layers))},
+      "tokens": {when: embedder.tokenizer.get_vocab_size() for when, embedder, _ in sizes},
+      "parameters": {when: sum(x.size for x in jax.tree.leaves(embedder.params)) for when, embedder, _ in sizes},
+      "bytes": {when: models.stored_bytes(directory) for when, _, directory in sizes},
       "coverage": coverage,
-      "chosen_by": {name: getattr(shrinking, name) for name in ("texts", "field", "balance", "min_character_count")},
     }
-    for path in (path for pattern in _LICENCES for path in root.glob(pattern) if path.is_file()):
-      shutil.copyfile(path, partial / path.name)
     page = root / "README.md"
     teacher = page.read_text("utf-8", errors="replace") if page.is_file() else ""
     (partial / "README.md").write_text(card.of_shrunk(small, report, teacher), "utf-8")
@@ -105,55 +85,39 @@ def shrink(model: str, output: Path, shrinking: Shrinking, dtype: str = "") -> d
   return report
 
 
-def _fewer_tokens(
-  shrinking: Shrinking, large: Embedder, source: Path, vocabulary: data.Vocabulary
-) -> tuple[list[int], Any, dict[str, dict[str, float]]]:
-  """The ids of the kept tokens, the tokenizer with them, and what they cover of the texts, by group."""
-
-  def texts() -> Iterator[tuple[str, str]]:
-    for text in shrinking.texts:
-      yield from data.read_groups(text, shrinking.field)
-
-  tokenizer = vocabulary.tokenizer
-  required = models.fixed_tokens(large.config)
-  required |= {vocabulary.ids[token] for token in data.named_tokens(source).values() if token in vocabulary.ids}
-  for prompt in large.prompts.values():
-    required |= set(tokenizer.encode(prompt, add_special_tokens=False).ids)
-  counts = data.count(tokenizer, texts(), max(tokenizer.get_vocab().values()) + 1, progress=True)
-  kept = vocabulary.choose(
-    counts,
-    shrinking.tokens,
-    balance=shrinking.balance,
-    least=shrinking.min_character_count,
-    required=required,
-  )
-  smaller = vocabulary.trimmed(kept)
-  found = data.cover(vocabulary, smaller, kept, texts(), progress=True)
-  groups = {"all": sum(found.values(), data.Coverage())} | dict(sorted(found.items()))
-  return kept, smaller, {name: {"texts": group.texts, "tokens": group.tokens, **group.shares()} for name, group in groups.items()}
-
-
-def _parameters(embedder: Embedder) -> int:
-  return sum(leaf.size for leaf in jax.tree.leaves(embedder.params))
-
-
-def _size(directory: Path) -> int:
-  path = directory / "tokenizer.json"
-  return path.stat().st_size if path.is_file() else 0
+def _smaller(large: Embedder, shrinking: Shrinking) -> tuple[Embedder, dict[str, dict[str, float]]]:
+  """The model with what is kept, and what its tokens cover of the texts, by group; {} where all are kept."""
+  source, config, backbone = Path(large.spec.pretrained), large.config, large.params["backbone"]
+  tokenizer, covered = data.tokenizer.within(data.tokenizer.load(str(source)), config["vocab_size"]), {}
+  if shrinking.layers:
+    backbone, config = models.keep_layers(backbone, config, shrinking.layers)
+  if shrinking.tokens:
+    vocabulary = data.Vocabulary(tokenizer, config["vocab_size"])
+    required = models.fixed_tokens(config) | vocabulary.ids_of(data.named_tokens(source).values())
+    for prompt in large.prompts.values():
+      required |= set(tokenizer.encode(prompt, add_special_tokens=False).ids)
+    kept, tokenizer, covered = data.fewer(
+      vocabulary,
+      lambda: (text for path in shrinking.texts for text in data.read_groups(path, shrinking.field)),
+      shrinking.tokens,
+      balance=shrinking.balance,
+      least=shrinking.min_character_count,
+      required=required,
+    )
+    backbone, config = models.keep_tokens(backbone, config, kept)
+  small = replace(large, params={**large.params, "backbone": backbone}, config=config, tokenizer=tokenizer)
+  return small, {group: coverage.report() for group, coverage in covered.items()}
 
 
 def _told(report: Mapping[str, Any]) -> str:
   """What the command prints."""
-  lines = [f"{'group':12} {'texts':>11} {'tokens kept':>12} {'whole texts':>12} {'unknown':>9} {'after':>9}"]
+  names = ("texts", "tokens_kept", "texts_kept", "unknown_before", "unknown_after")
+  lines = ["".join(f"{cell:<15}" for cell in ("group", *names))] if report["coverage"] else []
   for group, row in report["coverage"].items():
-    lines.append(
-      f"{group:12} {row['texts']:>11,} {row['tokens_kept']:>12.4f} {row['texts_kept']:>12.4f} "
-      f"{row['unknown_before']:>9.5f} {row['unknown_after']:>9.5f}"
-    )
-  lines = lines if report["coverage"] else []
+    lines.append(f"{group:<15}{row['texts']:<15,}" + "".join(f"{row[name]:<15.4f}" for name in names[1:]))
   lines.append(f"layers kept: {', '.join(map(str, report['layers']['kept']))} of {report['layers']['before']}")
-  for name in ("tokens", "parameters", "weight_bytes", "tokenizer_bytes"):
-    lines.append(f"{name.replace('_', ' ')}: {report[name]['before']:,} before, {report[name]['after']:,} after")
+  for name in ("tokens", "parameters", "bytes"):
+    lines.append(f"{name}: {report[name]['before']:,} -> {report[name]['after']:,}")
   return "\n".join(lines)
 
 

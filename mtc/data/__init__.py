@@ -3,7 +3,7 @@
 from mtc.data import tokenizer
 from mtc.data.batches import batches
 from mtc.data.cache import find_or_make, user_cache
-from mtc.data.counting import Coverage, count, cover
+from mtc.data.counting import fewer
 from mtc.data.examples import (
   Crops,
   Example,
@@ -37,7 +37,6 @@ __all__ = [
   "Beir",
   "Builtin",
   "Changed",
-  "Coverage",
   "Crops",
   "Example",
   "Folder",
@@ -66,10 +65,9 @@ __all__ = [
   "batches",
   "belong",
   "best_fit",
-  "count",
-  "cover",
   "documents",
   "examples_of",
+  "fewer",
   "find_leaks",
   "find_or_make",
   "find_texts",

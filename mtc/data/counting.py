@@ -1,6 +1,6 @@
 """How often texts have each token, by group, and what of them a smaller vocabulary keeps."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import dataclasses
 
 import numpy as np
@@ -40,16 +40,42 @@ class Coverage:
   def __add__(self, other: "Coverage") -> "Coverage":
     return Coverage(*(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other))))
 
-  def shares(self) -> dict[str, float]:
-    """As shares of all tokens, and of all texts."""
+  def report(self) -> dict[str, float]:
+    """The numbers of texts and tokens, and the others as shares of them."""
     tokens, after = max(self.tokens, 1), max(self.tokens_after, 1)
     return {
+      "texts": self.texts,
+      "tokens": self.tokens,
       "tokens_kept": self.tokens_kept / tokens,
       "texts_kept": self.texts_kept / max(self.texts, 1),
       "unknown_before": self.unknown / tokens,
       "unknown_after": self.unknown_after / after,
       "tokens_after": self.tokens_after / tokens,
     }
+
+
+def fewer(
+  larger: Vocabulary,
+  texts: Callable[[], Texts],
+  size: int,
+  *,
+  balance: float,
+  least: int,
+  required: Iterable[int],
+) -> tuple[list[int], Tokenizer, dict[str, Coverage]]:
+  """The tokens that the texts need most, as their ids, a tokenizer with them, and what they cover of each group.
+
+  Args:
+    larger: the vocabulary of which some tokens are kept.
+    texts: gives them, twice; the second time to measure, see `cover`.
+    size, balance, least, required: see `Vocabulary.choose`.
+  """
+  larger.needed(size, required)  # before the texts are read
+  counts = count(larger.tokenizer, texts(), max(larger.tokenizer.get_vocab().values()) + 1, progress=True)
+  kept = larger.choose(counts, size, balance=balance, least=least, required=required)
+  smaller = larger.trimmed(kept)
+  found = cover(larger, smaller, kept, texts(), progress=True)
+  return kept, smaller, {"all": sum(found.values(), Coverage())} | dict(sorted(found.items()))
 
 
 def count(tokenizer: Tokenizer, texts: Texts, rows: int, progress: bool = False) -> dict[str, np.ndarray]:

@@ -6,8 +6,8 @@ A text whose tokens are all kept has the same tokens as before:
 - Unigram takes the path with the best sum of scores. Scores stay as they are, so the best path of all, where its tokens
   are kept, is the best of those kept. Of equal paths it takes the first that it meets, and their order stays. A
   character without a token gets the lowest score of all less 10, so the token with the lowest score is kept.
-- BPE applies the merge of the lowest rank again and again. A token is kept with all tokens that its merges pass through,
-  so the merges of a kept token are all there, in their order, and no new ones are.
+- BPE applies the merge of the lowest rank again and again. A token is kept with all tokens that its merges pass
+  through, so the merges of a kept token are all there, in their order, and there are no new ones.
 
 The exception is a word that WordPiece did not know although its characters have tokens: it may become known.
 """
@@ -24,6 +24,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 from mtc.data import tokenizer as tokenizers_
 
 _KINDS = ("Unigram", "WordPiece", "BPE", "WordLevel")
+_BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))  # the tokens of byte_fallback
 _NAMES = tuple(f"{role}_token" for role in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
 _SETTINGS = ("model_max_length", "padding_side", "truncation_side")  # of tokenizer_config.json, kept as they are
 
@@ -42,34 +43,40 @@ class Vocabulary:
     self.tokenizer, self.rows = tokenizer, rows
     self.ids = {token: index for token, index in tokenizer.get_vocab().items() if index < rows}
     self._settings = json.loads(tokenizer.to_str())
-    self._model = self._settings["model"]
+    self._model: dict[str, Any] = self._settings["model"]
     kind = self._model["type"]
     if kind not in _KINDS:
       raise ValueError(f"a tokenizer of the type {kind} cannot be trimmed; known are {', '.join(_KINDS)}")
-    affixes = [name for name in ("continuing_subword_prefix", "end_of_word_suffix") if self._model.get(name)]
-    if kind == "BPE" and affixes:
-      raise ValueError(f"a BPE tokenizer with {' and '.join(affixes)} cannot be trimmed; use one without")
-    entries = self._model["vocab"]
-    pieces = {piece: i for i, (piece, _) in enumerate(entries)} if kind == "Unigram" else entries
+    for name in ("continuing_subword_prefix", "end_of_word_suffix", "dropout"):
+      if kind == "BPE" and self._model.get(name):
+        raise ValueError(f"a BPE tokenizer with {name}={self._model[name]!r} cannot be trimmed; use one without")
+    pieces = self._model["vocab"]
+    if kind == "Unigram":  # a list of [token, score]
+      pieces = {entry[0]: index for index, entry in enumerate(pieces)}
     self._own = {piece: index for piece, index in pieces.items() if index < rows}
     self._added = {token["content"] for token in self._settings["added_tokens"]}
     unknown = self._model.get("unk_id") if kind == "Unigram" else self.ids.get(self._model.get("unk_token") or "")
     self.unknown = -1 if unknown is None else unknown
-    self._ranks = {(a, b): rank for rank, (a, b) in enumerate(self._model.get("merges") or ())}
+    merges: list[list[str]] = self._model.get("merges") or []
+    self._ranks = {(a, b): rank for rank, (a, b) in enumerate(merges)}
 
   def required(self) -> set[int]:
-    """The tokens without which no text would be read as before: added and special ones, unk, bytes, the least of all."""
-    needed = {self.ids[token] for token in self._added & self.ids.keys()}
+    """The tokens that texts need whatever they hold: added and special ones, unk, bytes, the lowest of Unigram."""
+    needed = self.ids_of(self._added)
     needed |= set(tokenizers_.special_ids(self.tokenizer).values()) | set(_processed(self._settings["post_processor"]))
     if self.unknown >= 0:
       needed.add(self.unknown)
     if self._model["type"] == "Unigram":
       needed.add(int(np.argmin([score for _, score in self._model["vocab"]])))
     if self._model.get("byte_fallback"):
-      needed |= {self.ids[f"<0x{byte:02X}>"] for byte in range(256) if f"<0x{byte:02X}>" in self.ids}
-    if _has(self._settings, "ByteLevel"):
-      needed |= {self.ids[letter] for letter in pre_tokenizers.ByteLevel.alphabet() if letter in self.ids}
+      needed |= self.ids_of(_BYTES)
+    if _has([self._settings["normalizer"], self._settings["pre_tokenizer"]], "ByteLevel"):
+      needed |= self.ids_of(pre_tokenizers.ByteLevel.alphabet())
     return {index for index in needed if index < self.rows}
+
+  def ids_of(self, tokens: Iterable[str]) -> set[int]:
+    """The ids of those of the tokens that there are."""
+    return {self.ids[token] for token in tokens if token in self.ids}
 
   def characters(self, counts: np.ndarray) -> Counter[int]:
     """How often the character of each token of a single character stands in the texts, within any token.
@@ -80,11 +87,12 @@ class Vocabulary:
       counts: i64[ids], of each token.
     """
     prefix = self._model.get("continuing_subword_prefix") or ""
+    names = self._added | (set(_BYTES) if self._model.get("byte_fallback") else set())  # not made of characters
     found: Counter[str] = Counter()
     if self._model["type"] == "WordLevel":
       return Counter()
     for piece, index in self._own.items():
-      if not (count := int(counts[index])) or piece in self._added:
+      if not (count := int(counts[index])) or piece in names or index == self.unknown:
         continue
       inside = bool(prefix) and piece.startswith(prefix)
       for place, character in enumerate(piece.removeprefix(prefix) if inside else piece):
@@ -92,26 +100,46 @@ class Vocabulary:
     return Counter({self._own[piece]: count for piece, count in found.items() if piece in self._own})
 
   def parts(self, index: int) -> set[int]:
-    """The token, and of BPE all tokens that its merges pass through; example: "low" by l + o, lo + w needs l, o, w, lo."""
+    """The token, and of BPE all tokens that its merges pass through.
+
+    Example: "low", which l + o and lo + w make, has the parts l, o, w, lo and low.
+    """
     token = self.tokenizer.id_to_token(index)
     if not self._ranks or token is None or token in self._added:
       return {index}
-    symbols, passed = list(token), set(token)
+    symbols, passed, never = list(token), set(token), len(self._ranks)
     while len(symbols) > 1:
-      rank, place = min((self._ranks.get(pair, len(self._ranks)), i) for i, pair in enumerate(zip(symbols, symbols[1:])))
-      if rank == len(self._ranks):
+      pairs = zip(symbols, symbols[1:])
+      rank, place = min((self._ranks.get(pair, never), number) for number, pair in enumerate(pairs))
+      if rank == never:
         return {index}  # no merge makes it: a text has it only as a whole word
       symbols[place : place + 2] = [symbols[place] + symbols[place + 1]]
       passed.add(symbols[place])
-    return {self.ids[part] for part in passed if part in self.ids} | {index}
+    return self.ids_of(passed) | {index}
+
+  def needed(self, size: int, more: Iterable[int] = ()) -> set[int]:
+    """What `required` says, more ids, and all parts of both: what a vocabulary of this size must have.
+
+    Raises:
+      ValueError: there are fewer tokens than `size`, or more that must be kept.
+    """
+    if size > len(self.ids):
+      raise ValueError(
+        f"tokens={size} is more than the {len(self.ids)} tokens of this model; use fewer, or 0 to keep all"
+      )
+    kept: set[int] = set()
+    kept = kept.union(*map(self.parts, self.required() | set(more)))
+    if len(kept) > size:
+      raise ValueError(f"tokens={size} is below the {len(kept)} special and other tokens that must be kept; use more")
+    return kept
 
   def choose(
     self, counts: Mapping[str, np.ndarray], size: int, *, balance: float, least: int, required: Iterable[int] = ()
   ) -> list[int]:
     """The ids of the tokens to keep, in the order that they are numbered in from now on.
 
-    They are what `required` says, all characters that are frequent enough, and then the most frequent tokens. A token
-    that no text has is not kept.
+    They are what is needed, all characters that are frequent enough, and then the most frequent tokens. A token that no
+    text has is not kept.
 
     Args:
       counts: group -> i64[ids], how often its texts have each token.
@@ -121,13 +149,9 @@ class Vocabulary:
       required: more ids that must be kept.
 
     Raises:
-      ValueError: there are fewer tokens than `size`, or more that must be kept.
+      ValueError: as `needed`, or there is no room for the characters.
     """
-    if size > len(self.ids):
-      raise ValueError(f"tokens={size} is more than the {len(self.ids)} tokens of this model; use fewer, or 0 to keep all")
-    kept: set[int] = set().union(*(self.parts(i) for i in self.required() | set(required)))
-    if len(kept) > size:
-      raise ValueError(f"tokens={size} is below the {len(kept)} special and other tokens that must be kept; use more")
+    kept = self.needed(size, required)
     total = np.sum([count[: self.rows] for count in counts.values()], axis=0)
     frequent = [i for i, count in self.characters(total).items() if count >= least]
     kept = kept.union(*map(self.parts, frequent))
@@ -249,7 +273,7 @@ def _places(processor: Any) -> list[tuple[Any, Any]]:
 def _has(part: Any, kind: str) -> bool:
   """Whether settings of a tokenizer hold a part of this type."""
   if isinstance(part, dict):
-    return part.get("type") == kind or any(_has(value, kind) for name, value in part.items() if name != "vocab")
+    return part.get("type") == kind or any(_has(value, kind) for value in part.values())
   return isinstance(part, list) and any(_has(value, kind) for value in part)
 
 

@@ -13,8 +13,8 @@ from mtc.models.pretrained import (
   read_config,
   resolve,
   save_backbone,
+  stored_bytes,
   stored_dtype,
-  weight_bytes,
 )
 from mtc.models.rarity import weigh_words
 from mtc.models.sentence_transformers import (
@@ -27,7 +27,7 @@ from mtc.models.sentence_transformers import (
 from mtc.models.shrinking import fixed_tokens, keep_layers, keep_tokens
 from mtc.models.spec import ModelSpec, scratch_config
 from mtc.models.static import config_of as static_config
-from mtc.models.untrusted import check_links
+from mtc.models.untrusted import check_links, copy_licences
 from mtc.models.work import Work, training_work
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
   "build_head",
   "check_links",
   "copy_around",
+  "copy_licences",
   "directory_of",
   "fixed_tokens",
   "is_sentence_transformer",
@@ -62,11 +63,11 @@ __all__ = [
   "sizes",
   "start_from_adapter",
   "static_config",
+  "stored_bytes",
   "stored_dtype",
   "training_bytes",
   "training_work",
   "weigh_words",
-  "weight_bytes",
   "width",
   "with_attention",
 ]

@@ -118,9 +118,11 @@ def stored_dtype(directory: str | pathlib.Path) -> str:
   return common_dtype(_tensors(pathlib.Path(directory)))
 
 
-def weight_bytes(directory: str | pathlib.Path) -> int:
-  """The size of the files that hold the weights of a model directory."""
-  return sum(file.stat().st_size for file in {tensor.file for tensor in _tensors(pathlib.Path(directory))})
+def stored_bytes(directory: str | pathlib.Path) -> int:
+  """The size of the files of a model directory that hold weights and tokenizer."""
+  directory = pathlib.Path(directory)
+  files = {tensor.file for tensor in _tensors(directory)} | set(directory.glob("tokenizer.json"))
+  return sum(file.stat().st_size for file in files)
 
 
 def save_backbone(

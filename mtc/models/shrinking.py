@@ -120,7 +120,7 @@ def _check(old: Sizes, new: Sizes, layers: Sequence[int], config: Config) -> Non
 
 
 def _difference(old: Sizes, new: Sizes, layers: Sequence[int]) -> str:
-  """The name of a size that is not as it was, "" where there is none; what has a value for each layer is compared so."""
+  """The first size that is not as it was, or ""; where a size has a value for each layer, those of the kept layers."""
   for field in dataclasses.fields(old):
     was, now = getattr(old, field.name), getattr(new, field.name)
     if isinstance(was, tuple):
