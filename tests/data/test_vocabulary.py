@@ -111,7 +111,7 @@ def test_a_text_whose_tokens_are_all_kept_has_the_same_tokens(kind, data):
 
 
 def test_the_lowest_score_decides_between_unknown_characters_and_rare_tokens():
-  """x alone costs the lowest score less 10: -110 with z, and without it -40, for which ca and an unknown x are better."""
+  """x alone costs the lowest score less 10: -110 with z, but -40 without it; then ca and an unknown x are better."""
   pieces = [("<unk>", 0.0), ("c", -30.0), ("ax", -30.0), ("ca", -1.0), ("z", -100.0)]
   tokenizer = Tokenizer(models.Unigram(pieces, 0, False))
   vocabulary = Vocabulary(tokenizer, 5)
@@ -135,7 +135,22 @@ def test_merges_go_with_their_tokens():
 
 def words(*extra):
   """WordPiece of five special tokens and a few words, with a template and an added token past its vocabulary."""
-  pieces = ["[PAD]", "[unused]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "sea", "##s", "a", "##a", "s", "##e", "sky"]
+  pieces = [
+    "[PAD]",
+    "[unused]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "the",
+    "sea",
+    "##s",
+    "a",
+    "##a",
+    "s",
+    "##e",
+    "sky",
+  ]
   made = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate([*pieces, *extra])}, unk_token="[UNK]"))
   made.normalizer, made.decoder = normalizers.Lowercase(), decoders.WordPiece()
   made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
