@@ -10,12 +10,15 @@ from typing import Any
 import unicodedata
 
 import jax
+import yaml
 
 from mtc import data, models
 from mtc.config import Experiment, to_dict
 from mtc.embed import Embedder
 
 _LONGEST = 200  # characters of a sample's text
+_LONGEST_CARD = 100_000  # characters of another model's card
+_CARRIED = ("license", "license_name", "license_link", "language")  # from a card to that of a model made from it
 # Punctuation that may begin something in Markdown or HTML within a line; _ does not between letters or digits.
 _MARKUP = re.compile(r"[&<>`*\[\]\\|~#@:$]|(?<![^\W_])_|_(?![^\W_])")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*")
@@ -127,6 +130,87 @@ def of_average(embedder: Embedder, shares: Mapping[str, float]) -> str:
   return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def of_shrunk(embedder: Embedder, report: Mapping[str, Any], teacher: str = "") -> str:
+  """The README.md of a model that `mtc.shrink` made out of a larger one.
+
+  Args:
+    embedder: what came out of it.
+    report: as in shrink.json.
+    teacher: the README.md of the larger model; its licence becomes that of this card, and its text stands at the end.
+  """
+  fields, body = _parsed(teacher)
+  tokens, layers, coverage = report["tokens"], report["layers"], report["coverage"]
+  done = [f"{tokens['after']:,} of {tokens['before']:,} tokens" if coverage else "all tokens"]
+  done += [f"the layers {', '.join(map(str, layers['kept']))} of {layers['before']}" if layers["before"] else ""]
+  base = {"base_model": report["model"]} if _is_hub_name(report["model"]) else {}
+  parts = [
+    _yaml(fields | base),
+    f"# Text embeddings of {embedder.width} dimensions",
+    f"A smaller {_code(report['model'])}: `mtc.shrink` kept {' and '.join(filter(None, done))}, with their weights; it "
+    f"trained nothing. {_sizes(embedder)}",
+    _table(
+      ["", "before", "after"],
+      [
+        ["parameters", *(f"{report['parameters'][when]:,}" for when in ("before", "after"))],
+        ["bytes of weights and tokenizer", *(f"{report['bytes'][when]:,}" for when in ("before", "after"))],
+      ],
+    ),
+    _prompts(embedder),
+    *_coverage(report),
+    *_loading(embedder)[:5],
+    *_carried(body),
+  ]
+  return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _carried(body: str) -> Iterator[str]:
+  if body:
+    yield "## The model that it was made from"
+    yield "Its card, with its licence notice. The scores and sizes in it are not those of this smaller model."
+    yield _details("The card", body, "markdown")
+
+
+def _coverage(report: Mapping[str, Any]) -> Iterator[str]:
+  if not report["coverage"]:
+    return
+  yield "## What the tokens cover"
+  yield (
+    "Measured on the texts by which the tokens were chosen: the share of tokens that are kept, and of texts whose "
+    "tokens are all kept. Where no layer was left out, these texts have the vectors of the larger model."
+  )
+  names = ("tokens_kept", "texts_kept", "unknown_before", "unknown_after")
+  yield _table(
+    ["group", "texts", "tokens kept", "whole texts", "unknown before", "unknown after"],
+    [
+      [_safe(group), f"{row['texts']:,}", *(f"{row[name]:.4f}" for name in names)]
+      for group, row in report["coverage"].items()
+    ],
+  )
+
+
+def _parsed(teacher: str) -> tuple[dict[str, Any], str]:
+  """What a card says of its licence and languages, as the hub reads it, and its text."""
+  found = re.match(r"\s*---\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)", teacher, re.DOTALL)
+  if not found:
+    return {}, _shortened(teacher.strip())
+  try:
+    content = yaml.safe_load(found[1])
+  except (yaml.YAMLError, ValueError, RecursionError):
+    content = {}
+  fields = {name: content.get(name) for name in _CARRIED} if isinstance(content, dict) else {}
+  return {name: value for name, value in fields.items() if _is_plain(value)}, _shortened(teacher[found.end() :].strip())
+
+
+def _is_plain(value: Any) -> bool:
+  """Whether a value of a front matter is a name, or a list of names."""
+  values = value if isinstance(value, list) else [value]
+  return 0 < len(values) < 300 and all(isinstance(name, str) and 0 < len(name) < 300 for name in values)
+
+
+def _shortened(content: str) -> str:
+  return content if len(content) <= _LONGEST_CARD else f"{content[:_LONGEST_CARD]}\n... (shortened)"
+
+
 def _sizes(embedder: Embedder) -> str:
   count = sum(leaf.size for leaf in jax.tree.leaves(embedder.params))
   return (
@@ -140,9 +224,14 @@ def _front_matter(experiment: Experiment, languages: Iterable[str]) -> str:
   known = [language for language in languages if _LANGUAGE.fullmatch(language)]
   fields: dict[str, Any] = {"language": known} if known else {}
   base = experiment.model.pretrained
-  if _HUB_NAME.fullmatch(base) and not Path(base).exists():  # the hub wants a name of its own here, and no path
+  if _is_hub_name(base):
     fields["base_model"] = base
   return _yaml(fields)
+
+
+def _is_hub_name(model: str) -> bool:
+  """Whether a model is named as the hub wants it in a card, which takes no path."""
+  return bool(_HUB_NAME.fullmatch(model)) and not Path(model).exists()
 
 
 def _yaml(fields: Mapping[str, Any]) -> str:
@@ -309,8 +398,8 @@ def _without_rows(config: Any) -> Any:
   return config
 
 
-def _details(summary: str, content: str) -> str:
-  return f"<details><summary>{summary}</summary>\n\n{_fenced(content, 'json')}\n\n</details>"
+def _details(summary: str, content: str, language: str = "json") -> str:
+  return f"<details><summary>{summary}</summary>\n\n{_fenced(content, language)}\n\n</details>"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -43,6 +43,27 @@ def write(embedder: Embedder, directory: Path, card: str = "", dtype: str = "flo
       (partial / "README.md").write_text(card, encoding="utf-8")
 
 
+def write_like(embedder: Embedder, source: Path, directory: Path, dtype: str) -> Path:
+  """Writes weights, config and tokenizer of a model that was made from another, with the other's modules and licence.
+
+  Args:
+    embedder: what to write; its tokenizer is a trimmed one, or that of the other.
+    source: the directory of the other model, which is of the same width.
+    directory: where; it exists.
+    dtype: of the weights, one of DTYPES; "" = as those of the source.
+
+  Returns:
+    Where the backbone is: `directory`, or the folder that the source has for it.
+  """
+  inside = models.copy_around(source, directory, dtype) if models.is_sentence_transformer(source) else directory
+  backbone = Path(embedder.spec.pretrained)
+  config = {name: value for name, value in embedder.config.items() if name != "auto_map"}  # its code stays behind
+  models.save_backbone(inside, embedder.params["backbone"], config, dtype=dtype or models.stored_dtype(backbone))
+  data.save_trimmed(embedder.tokenizer, inside, backbone, embedder.max_length)
+  models.copy_licences(source, directory)
+  return inside
+
+
 def write_adapter(embedder: Embedder, directory: Path) -> None:
   """Writes what LoRA has learned as an adapter of `model.pretrained`, which PEFT and sentence-transformers read.
 

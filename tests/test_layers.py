@@ -19,7 +19,7 @@ ORDER = (
   {"embed"},
   {"contenders", "pages", "tables"},
   {"export", "evaluate", "mine", "card", "start", "mteb_encoder", "__init__"},
-  {"average", "train", "transfer_report"},
+  {"average", "shrink", "train", "transfer_report"},
   {"main", "transfer", "pretrain"},
 )
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

@@ -4,6 +4,7 @@ from mtc.data import tokenizer
 from mtc.data.bad_rows import BadRow, NotThere, Skipped, SkippedRows, each_in_words, in_words
 from mtc.data.batches import batches
 from mtc.data.cache import find_or_make, user_cache
+from mtc.data.counting import fewer
 from mtc.data.examples import (
   Crops,
   Example,
@@ -32,8 +33,9 @@ from mtc.data.settings import Settings, check_types, paths_to_strings
 from mtc.data.sources import Beir, Builtin, Folder, InMemory, Jsonl, Parquet, Rows, Source, Text, Tfds
 from mtc.data.teacher import Teacher, Vectors
 from mtc.data.text_list import as_texts
-from mtc.data.texts import read_texts
+from mtc.data.texts import read_groups, read_texts
 from mtc.data.tokens import prepare
+from mtc.data.vocabulary import Vocabulary, named_tokens, save_trimmed
 
 __all__ = [
   "BadRow",
@@ -71,6 +73,7 @@ __all__ = [
   "Tfds",
   "Translations",
   "Vectors",
+  "Vocabulary",
   "as_texts",
   "batches",
   "belong",
@@ -79,18 +82,22 @@ __all__ = [
   "documents",
   "each_in_words",
   "examples_of",
+  "fewer",
   "find_leaks",
   "find_or_make",
   "find_texts",
   "in_words",
   "leakage_table",
   "make_input",
+  "named_tokens",
   "paths_to_strings",
   "plain",
   "prepare",
   "read",
+  "read_groups",
   "read_judged",
   "read_texts",
+  "save_trimmed",
   "tokenizer",
   "user_cache",
 ]

@@ -116,7 +116,7 @@ class Text(Settings):
   """A text a line, in the files `*.txt` and `*.txt.gz` of a directory; they are the split `train`.
 
   Attributes:
-    path: the directory, in the data directory of the run where it is relative.
+    path: the directory, or one file, in the data directory of the run where it is relative.
     language: of all lines; "" = as the files are named, up to the first dot: `de.txt.gz` is de.
   """
 
@@ -147,7 +147,8 @@ class Text(Settings):
   def files_of(self, split: str) -> list[Path]:
     if split != "train":
       raise ValueError(f"no split {split!r} in the text files of {self.path}; they are the split 'train'")
-    found = sorted(entry for suffix in _TEXT for entry in Path(self.path).glob(f"*{suffix}"))
+    path = Path(self.path)
+    found = [path] if path.is_file() else sorted(entry for suffix in _TEXT for entry in path.glob(f"*{suffix}"))
     if not found:
       raise FileNotFoundError(f"{self.path} has no .txt or .txt.gz; {listing(Path(self.path))}; correct the path")
     return found

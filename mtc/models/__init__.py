@@ -13,18 +13,22 @@ from mtc.models.pretrained import (
   read_config,
   resolve,
   save_backbone,
+  stored_bytes,
+  stored_dtype,
 )
 from mtc.models.rarity import weigh_words
 from mtc.models.sentence_transformers import (
   SentenceTransformer,
+  copy_around,
   is_sentence_transformer,
   load_sentence_transformer,
   read_max_length,
   save_sentence_transformer,
 )
+from mtc.models.shrinking import fixed_tokens, keep_layers, keep_tokens
 from mtc.models.spec import ModelSpec, scratch_config
 from mtc.models.static import config_of as static_config
-from mtc.models.untrusted import check_links
+from mtc.models.untrusted import check_links, copy_licences
 from mtc.models.work import Work, training_work
 
 __all__ = [
@@ -37,9 +41,14 @@ __all__ = [
   "build",
   "build_head",
   "check_links",
+  "copy_around",
+  "copy_licences",
   "directory_of",
+  "fixed_tokens",
   "is_sentence_transformer",
   "is_static",
+  "keep_layers",
+  "keep_tokens",
   "load_adapter",
   "load_backbone",
   "load_masked_lm",
@@ -56,6 +65,8 @@ __all__ = [
   "sizes",
   "start_from_adapter",
   "static_config",
+  "stored_bytes",
+  "stored_dtype",
   "training_bytes",
   "training_work",
   "weigh_words",

@@ -91,6 +91,8 @@ class Family(NamedTuple):
     masked_lm: config -> its masked-LM head; None = it has none.
     attention: (config, causal or bidirectional) -> the config of the same weights with that attention; None = every
       model of the family is bidirectional.
+    ids: of special tokens, which its class of transformers assumes where a config.json does not name them and which
+      are past a small vocabulary.
     static: it is a table of words and nothing else: texts have no special tokens and no pooling but the mean, and there
       is no head, nothing for LoRA, no config.json and no class of transformers.
   """
@@ -104,6 +106,7 @@ class Family(NamedTuple):
   renamed: Mapping[str, str] = {}
   masked_lm: Callable[[Config], MaskedLM] | None = None
   attention: Callable[[Config, str], Config] | None = None
+  ids: Mapping[str, int] = {}
   static: bool = False
 
 

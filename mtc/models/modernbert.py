@@ -190,4 +190,11 @@ FAMILY = Family(
   prefixes=("model.",),
   ignored=("head.", "decoder.", "classifier."),
   masked_lm=masked_lm,
+  ids={
+    "pad_token_id": 50_283,
+    "bos_token_id": 50_281,
+    "eos_token_id": 50_282,
+    "cls_token_id": 50_281,
+    "sep_token_id": 50_282,
+  },
 )

@@ -17,7 +17,7 @@ from mtc.models.architecture import family, is_static, sizes
 from mtc.models.encoder import build
 from mtc.models.family import Config, Path, Table
 from mtc.models.spec import ModelSpec
-from mtc.models.tensors import Stored, stored, write
+from mtc.models.tensors import Stored, common_dtype, stored, write
 from mtc.models.untrusted import check_links, read_json
 from mtc.types import PyTree
 
@@ -58,7 +58,7 @@ def resolve(pretrained: str, named: str = "") -> pathlib.Path:
   import huggingface_hub
   from huggingface_hub.errors import HFValidationError
 
-  patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
+  patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md", "LICENSE*", "NOTICE*"]
   try:
     return pathlib.Path(huggingface_hub.snapshot_download(pretrained, allow_patterns=patterns, etag_timeout=5))
   except (OSError, HFValidationError) as error:
@@ -134,6 +134,18 @@ def load_masked_lm(directory: str | pathlib.Path, config: Config) -> PyTree:
     return {}
   params = jax.eval_shape(masked_lm.build_head(config).init, jax.random.key(0))
   return _load(directory, config, table, params, None)
+
+
+def stored_dtype(directory: str | pathlib.Path) -> str:
+  """What the weights of a model directory are stored in: float16 or bfloat16 where all are, else float32."""
+  return common_dtype(_tensors(pathlib.Path(directory)))
+
+
+def stored_bytes(directory: str | pathlib.Path) -> int:
+  """The size of the files of a model directory that hold weights and tokenizer."""
+  directory = pathlib.Path(directory)
+  files = {tensor.file for tensor in _tensors(directory)} | set(directory.glob("tokenizer.json"))
+  return sum(file.stat().st_size for file in files)
 
 
 def save_backbone(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mtc.models.tensors import stored, write
+from mtc.models.tensors import common_dtype, stored, write
 from mtc.models.untrusted import check_links, read_any_json, read_json
 
 # Ours on the left, theirs on the right.
@@ -161,6 +161,34 @@ def save_sentence_transformer(
     folder = directory / f"{names.index('Dense')}_Dense"
     _write_json(folder / "config.json", dense)
     write(folder / "model.safetensors", {"linear.weight": kernel.T, "linear.bias": bias}, dtype)
+
+
+def copy_around(source: str | pathlib.Path, directory: str | pathlib.Path, dtype: str = "") -> pathlib.Path:
+  """Copies all that the layout of sentence-transformers has around a backbone, such as pooling, projection and prompts.
+
+  Args:
+    source: a directory that `load_sentence_transformer` reads.
+    directory: to write to.
+    dtype: of projections; "" = as they are stored.
+
+  Returns:
+    Where the backbone belongs: `directory` or a folder in it.
+  """
+  source, directory = pathlib.Path(source), pathlib.Path(directory)
+  _, folders = _read_modules(source)
+  names = [source / "modules.json", source / "config_sentence_transformers.json"]
+  names += [folders[0] / "sentence_bert_config.json", *(folder / "config.json" for folder in folders[1:])]
+  for folder in folders:  # also those without a file, such as that of Normalize
+    (directory / folder.relative_to(source)).mkdir(parents=True, exist_ok=True)
+  for path in names:
+    if path.is_file():
+      (directory / path.relative_to(source)).write_bytes(path.read_bytes())
+  for folder in folders[1:]:
+    if (path := folder / "model.safetensors").is_file():
+      tensors = [tensor for tensor in stored(path) if tensor.floating]
+      values = {tensor.name: tensor.read() for tensor in tensors}
+      write(directory / path.relative_to(source), values, dtype or common_dtype(tensors))
+  return directory / folders[0].relative_to(source)
 
 
 def _read_modules(directory: pathlib.Path) -> tuple[list[str], list[pathlib.Path]]:

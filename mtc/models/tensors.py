@@ -1,6 +1,6 @@
 """safetensors files, read and written a tensor at a time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 import dataclasses
 import json
 import pathlib
@@ -74,11 +74,20 @@ def stored(path: pathlib.Path) -> Iterator[Stored]:
     yield Stored(path, name, entry["dtype"], tuple(entry["shape"]), 8 + size + entry["data_offsets"][0])
 
 
+def common_dtype(tensors: Iterable[Stored]) -> str:
+  """The dtype that holds all of the floating tensors without loss, of those that `write` knows."""
+  kinds = {tensor.dtype for tensor in tensors if tensor.floating}
+  return {"F16": "float16", "BF16": "bfloat16"}.get(kinds.pop(), "float32") if len(kinds) == 1 else "float32"
+
+
 def write(path: pathlib.Path, tensors: Mapping[str, np.ndarray], dtype: str = "float32") -> None:
   """Writes the tensors, which may be views, in the form that transformers reads.
 
   Args:
     dtype: float32, float16 or bfloat16.
+
+  Raises:
+    ValueError: a weight is past what the dtype can hold.
   """
   # Not by safetensors, which wants contiguous copies of all, and makes a file that only its owner can read.
   kind, offset = np.dtype(dtype), 0
@@ -91,5 +100,9 @@ def write(path: pathlib.Path, tensors: Mapping[str, np.ndarray], dtype: str = "f
   head += b" " * (-len(head) % 8)
   with open(path, "wb") as file:
     file.write(len(head).to_bytes(8, "little") + head)
-    for value in tensors.values():
-      file.write(np.ascontiguousarray(value, kind).reshape(-1).view(np.uint8).data)
+    for name, value in tensors.items():
+      with np.errstate(over="ignore"):
+        stored_value = np.ascontiguousarray(value, kind)
+      if not np.isfinite(stored_value).all():
+        raise ValueError(f"{name} holds a number that {dtype} cannot hold, NaN or infinity; use bfloat16 or float32")
+      file.write(stored_value.reshape(-1).view(np.uint8).data)

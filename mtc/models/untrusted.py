@@ -5,6 +5,7 @@ import os
 import pathlib
 from typing import Any
 
+_LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*")
 _MOST = 2**26  # bytes of a JSON file; the index of the weights, the largest of them, has some 100 a tensor
 
 
@@ -16,6 +17,13 @@ def check_links(directory: str | pathlib.Path) -> None:
     # Not path.resolve(), which raises RuntimeError for a circle of links in Python 3.11.
     if path.is_symlink() and not any(pathlib.Path(os.path.realpath(path)).is_relative_to(home) for home in inside):
       raise ValueError(f"{path} is a link to {os.readlink(path)!r}, outside of the model; put a copy there instead")
+
+
+def copy_licences(source: str | pathlib.Path, directory: str | pathlib.Path) -> None:
+  """Copies the files of a model directory that state the terms of its use."""
+  for path in (path for pattern in _LICENCES for path in pathlib.Path(source).glob(pattern)):
+    if path.is_file() and path.stat().st_size <= _MOST:
+      (pathlib.Path(directory) / path.name).write_bytes(path.read_bytes())
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
