@@ -1,4 +1,4 @@
-"""A smaller model out of a larger one: fewer tokens, chosen by texts, and fewer layers. Nothing is trained.
+"""Makes a smaller model out of a larger one: fewer tokens, chosen by texts, and fewer layers. Nothing is trained.
 
 python -m mtc.shrink --model intfloat/multilingual-e5-small --texts posts,en=books --tokens 16000 --output small
 python -m mtc.shrink --model runs/a/export --layers 0,3,7,11 --output runs/a_four
@@ -139,13 +139,25 @@ def _main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
   cli.set_up()
-  flags.DEFINE_string("model", "", "An mtc export, a sentence-transformers or a Hugging Face directory, or mtc-mini.")
-  flags.DEFINE_string("output", "", "The model directory to write.")
-  flags.DEFINE_integer("tokens", 0, "How many tokens to keep at most; 0 = all.")
-  flags.DEFINE_list("layers", [], "The layers to keep, from 0, in increasing order; none = all.")
-  flags.DEFINE_list("texts", [], "Files or directories (.txt, .jsonl, .parquet, task folders), or GROUP=PATH.")
-  flags.DEFINE_list("field", list(Shrinking.field), "The fields of rows that hold texts; a row has one or more.")
-  flags.DEFINE_float("balance", Shrinking.balance, "A group (language) of n tokens weighs n to this power.")
-  flags.DEFINE_integer("min_character_count", Shrinking.min_character_count, "Keep characters that occur so often.")
-  flags.DEFINE_enum("dtype", None, export.DTYPES, "Of the weights; none = as those of the model.")
+  flags.DEFINE_string(
+    "model", "", "Directory of the model (an export of mtc, sentence-transformers or Hugging Face), or mtc-mini."
+  )
+  flags.DEFINE_string("output", "", "Directory to write the smaller model to. It must not exist, or hold a model.")
+  flags.DEFINE_integer("tokens", 0, "Highest number of tokens to keep; 0 keeps all.")
+  flags.DEFINE_list(
+    "layers", [], "Numbers of the layers to keep, from 0, in increasing order. By default all are kept."
+  )
+  flags.DEFINE_list(
+    "texts",
+    [],
+    "Files or directories of texts that choose the tokens: .txt, .jsonl, .parquet, task folders, or GROUP=PATH.",
+  )
+  flags.DEFINE_list("field", list(Shrinking.field), "Fields of rows that hold texts. A row needs one of them or more.")
+  flags.DEFINE_float("balance", Shrinking.balance, "Exponent that balances groups: n tokens weigh n to this power.")
+  flags.DEFINE_integer(
+    "min_character_count", Shrinking.min_character_count, "Number of occurrences from which a character is kept."
+  )
+  flags.DEFINE_enum(
+    "dtype", None, export.DTYPES, "Number type of the weights in the output. By default as in the model."
+  )
   app.run(_main, flags_parser=cli.parse_flags)

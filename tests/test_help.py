@@ -13,7 +13,7 @@ import pytest
 from mtc import cli
 
 PACKAGE = Path(__file__).parent.parent / "mtc"
-COMMANDS = ("main", "embed", "evaluate", "export", "mine", "average", "transfer", "pretrain")
+COMMANDS = ("main", "embed", "evaluate", "export", "mine", "average", "transfer", "pretrain", "shrink")
 
 
 class Helped:

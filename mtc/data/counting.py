@@ -5,11 +5,11 @@ import dataclasses
 
 import numpy as np
 from tokenizers import Tokenizer
-from tqdm import tqdm
 
 from mtc.data import tokenizer as tokenizers_
 from mtc.data.batches import batches
 from mtc.data.vocabulary import Vocabulary
+from mtc.progress import Bar
 
 Texts = Iterable[tuple[str, str]]  # (group, text)
 _BLOCK = 8192  # texts tokenised at a time,
@@ -145,7 +145,7 @@ def cover(
 
 def _blocks(texts: Texts, title: str, progress: bool) -> Iterator[tuple[np.ndarray, list[str]]]:
   """(groups, texts) of a few megabytes."""
-  with tqdm(desc=title, unit=" texts", disable=not progress, leave=False) as bar:
+  with Bar(desc=title, unit=" texts", disable=not progress, leave=False) as bar:
     for block in batches(texts, _BLOCK, _LETTERS, size=lambda item: len(item[1])):
       yield np.array([group for group, _ in block], object), [text for _, text in block]
       bar.update(len(block))
