@@ -142,7 +142,7 @@ if __name__ == "__main__":
   flags.DEFINE_string(
     "model", "", "Directory of the model (an export of mtc, sentence-transformers or Hugging Face), or mtc-mini."
   )
-  flags.DEFINE_string("output", "", "Directory to write the smaller model to. It must not exist, or hold a model.")
+  flags.DEFINE_string("output", "", "Directory to write the smaller model to. It must not exist.")
   flags.DEFINE_integer("tokens", 0, "Highest number of tokens to keep; 0 keeps all.")
   flags.DEFINE_list(
     "layers", [], "Numbers of the layers to keep, from 0, in increasing order. By default all are kept."
