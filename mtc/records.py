@@ -12,7 +12,7 @@ import subprocess
 import time
 from typing import Any
 
-from mtc import config as config_lib, parallel, whole
+from mtc import config as config_lib, parallel, paths, whole
 from mtc.config import Run
 
 _PACKAGES = (
@@ -37,6 +37,7 @@ def write_json(path: Path, value: Any) -> None:
 def open_workdir(workdir: Path, settings: Run) -> Path:
   """The absolute path of a folder that is there and holds no other run; raises ValueError where it cannot be so."""
   workdir = workdir.absolute()
+  paths.check_text("the workdir", str(workdir))  # the current directory may have such a name
   if workdir.exists() and not workdir.is_dir():
     raise ValueError(f"--workdir {workdir} is a file; name a folder")
   workdir.mkdir(parents=True, exist_ok=True)

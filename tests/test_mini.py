@@ -57,6 +57,8 @@ def test_the_name_is_that_of_the_package_s_unless_a_directory_is_called_so(tmp_p
   (tmp_path / "mtc-mini").mkdir()
   assert models.directory_of("mtc-mini") == Path("mtc-mini")
   assert models.directory_of("~nobody-is-called-so/a") == Path("~nobody-is-called-so/a")
+  (tmp_path / "~").mkdir()
+  assert models.directory_of("~/a").is_absolute() and models.directory_of("./~") == Path("~")
 
 
 def test_its_first_dimensions_are_an_embedding_too(mini):

@@ -349,6 +349,14 @@ def test_a_workdir_that_is_a_file_is_an_error(experiment, tmp_path):
     train.prepare(experiment, tmp_path / "run")
 
 
+def test_a_workdir_that_is_not_utf_8_is_refused_before_any_work(experiment, tmp_path):
+  with pytest.raises(
+    ValueError, match=r"/caf\\udce9/run' holds bytes that are not UTF-8; rename the file or directory"
+  ):
+    train.prepare(experiment, tmp_path / "caf\udce9" / "run")
+  assert not (tmp_path / "caf\udce9").exists()
+
+
 def test_a_run_in_a_bucket_goes_on_on_another_machine_in_the_same_bits(experiment, whole, tmp_path, monkeypatch):
   monkeypatch.setattr(remote, "bucket_folder", lambda name: epath.Path(tmp_path / name.removeprefix("gs://")))
   for stop_after in (3, 0):

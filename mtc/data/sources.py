@@ -97,7 +97,7 @@ class Parquet(Settings, InFiles):
     for file in split_files(self.path, self.files, split, _PARQUET):
       number = 0
       try:
-        with parquet.ParquetFile(file) as table:
+        with parquet.ParquetFile(file.absolute()) as table:  # a relative gs:/a is an address to it
           for batch in table.iter_batches(batch_size=_ROWS):
             for row in batch.to_pylist():
               number += 1

@@ -35,7 +35,7 @@ def directory_of(name: str | pathlib.Path) -> pathlib.Path:
   """The directory `name`; where there is none and it is "mtc-mini", that of the encoder which this package brings."""
   directory = pathlib.Path(name)
   with contextlib.suppress(RuntimeError):  # a user that is not there: so is the directory
-    directory = directory.expanduser()
+    directory = directory if directory.exists() else directory.expanduser()
   return directory if directory.exists() else _BROUGHT.get(str(name), directory)
 
 

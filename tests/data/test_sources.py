@@ -94,6 +94,14 @@ def test_a_split_that_is_there_twice_is_refused(tmp_path):
     rows_of(sources.Jsonl(str(tmp_path)), "train")
 
 
+@pytest.mark.parametrize("name", ["gs:", "s3:/x", "file:", "[v1]"])
+def test_parquet_in_a_relative_directory_of_any_name(tmp_path, monkeypatch, name):
+  monkeypatch.chdir(tmp_path)
+  Path(name).mkdir(parents=True)
+  write_parquet(tmp_path / name / "train.parquet", ROWS)
+  assert rows_of(sources.Parquet(name), "train") == ROWS
+
+
 def test_parquet_reads_the_same_rows_and_names_them(tmp_path):
   path = write_parquet(tmp_path / "train.parquet", ROWS)
   source = sources.Parquet(str(tmp_path))
@@ -413,7 +421,8 @@ def test_tfds_stored_as_tfrecord_is_read_through_tensorflow(local_tfds, tmp_path
   builder.download_and_prepare()
   rows = rows_of(sources.Tfds(str(builder.data_dir)), "train")
   assert rows == rows_of(sources.Tfds(str(local_tfds.data_dir)), "train")
-  assert rows_of(sources.Tfds(str(builder.data_dir)), "train[5:7]") == rows[5:7]
+  copy = shutil.copytree(builder.data_dir, tmp_path / "[v1]*" / "a")
+  assert rows_of(sources.Tfds(str(copy)), "train[5:7]") == rows[5:7]
 
 
 def test_bytes_that_are_no_text_become_a_bad_row():
