@@ -11,6 +11,7 @@ import re
 import signal
 import sys
 import textwrap
+import traceback
 from typing import Any, TypeVar
 
 from absl import app, flags, logging
@@ -123,7 +124,7 @@ def parse_flags(argv: list[str]) -> list[str]:
     try:
       rest = flags.FLAGS(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, SyntaxError, ImportError) as error:
-      raise ValueError(f"the arguments or the config cannot be used: {error}") from error
+      raise ValueError(f"the arguments or the config cannot be used: {_without_frames(error)}") from error
     except (ValueError, OSError):
       raise
     except Exception as error:  # of any kind: the config is Python
@@ -174,6 +175,20 @@ def _described(flag: flags.Flag) -> str:
     name = f"--{flag.name}={'|'.join(choices) if choices else _KINDS.get(kind, kind)}"
   default = "none" if flag.default in (None, "", []) else f"{flag.default}".lower() if flag.boolean else flag.default
   return f"  {name} (default: {default})\n{textwrap.fill(says, 100, **_FORM)}"
+
+
+def _without_frames(error: BaseException) -> str:
+  """The error as text; of one that a config file raises, place and message, without the frames of ml_collections."""
+  wrapped: BaseException | None = error
+  while wrapped is not None and not str(wrapped).startswith("Error whilst parsing config file"):
+    wrapped = wrapped.__context__
+  raised = wrapped.__context__ if wrapped is not None else None
+  frames = traceback.extract_tb(raised.__traceback__)[1:] if raised is not None else []
+  if not frames:
+    return str(error)
+  line = [frame.lineno for frame in frames if frame.filename == frames[0].filename][-1]
+  kind = "" if type(raised) is ValueError else f"{type(raised).__name__}: "
+  return f"{frames[0].filename}:{line}: {kind}{raised}"
 
 
 def experiment(config: Any, argv: Sequence[str]) -> Experiment:

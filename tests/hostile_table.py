@@ -1129,6 +1129,13 @@ _COMMAND = [  # arguments of python -m mtc.main
 COMMANDS = [
   Bad(f"command: {name}", lambda folder: None, overridden(*words_), words) for name, words_, words in _COMMAND
 ]
+_CONFIG = """from mtc.config import Experiment, Task
+from mtc.data import InMemory, Jsonl, Parquet
+
+
+def get_config():
+  return Experiment(tasks={"a": Task(%s)})
+"""
 _CONFIG_FILE = [
   ("no such file", lambda folder: None, "No such file"),
   ("no Python", put("c.py", "def"), ""),
@@ -1148,6 +1155,23 @@ _CONFIG_FILE = [
     r"tasks.a.source.name 'caf\udce9' holds bytes that are not UTF-8",
   ),
   ("a colon in its directory", put("a:b/c.py", ""), "a:b/c.py has a ':', which comes before the argument"),
+  (
+    "it gives a type another value",
+    put("c.py", _CONFIG % 'Jsonl("x", files="a.jsonl")'),
+    "c.py:6: files='a.jsonl' of Jsonl",
+  ),
+  (
+    "it gives a path that is none",
+    put("c.py", _CONFIG % "Parquet(None)"),
+    "c.py:6: path=None of Parquet is a NoneType",
+  ),
+  ("it gives an unknown field", put("c.py", _CONFIG % 'Jsonl(p="x")'), "c.py:6: TypeError: Jsonl.__init__() got an"),
+  ("it gives a class", put("c.py", _CONFIG % "Jsonl"), "tasks.a.source=<class"),
+  (
+    "it gives rows that are no list",
+    put("c.py", _CONFIG % "InMemory({'train': 5})"),
+    "c.py:6: rows_by_split['train'] of",
+  ),
   ("it imports nothing there is", put("c.py", "import nothing_there_is\n"), "nothing_there_is"),
 ]
 CONFIG_FILES = [
