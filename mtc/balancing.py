@@ -1,7 +1,7 @@
 """How the tasks of a step share its update: factors of their gradients, from what they did so far."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,7 @@ class Gradients(Protocol):
     ...
 
 
+@runtime_checkable
 class Balancing(Protocol):
   """A plain dataclass: which factor the gradient of each task's loss has in the step's gradient, their sum.
 

@@ -173,14 +173,14 @@ class Checkpoints:
       yield
     except Exception as error:
       raise OSError(
-        f"a checkpoint cannot be written to {self._directory} ({self._words(error)}). Mend that, or "
-        "make room there; those before it are whole, and the same command goes on from the last one"
+        f"a checkpoint cannot be written to {self._directory} ({self._words(error)}). Fix the cause, or "
+        "free space there; those before it are whole, and the same command goes on from the last one"
       ) from error
 
   def _words(self, error: Exception) -> str:
     """What a library says, short, and with the name of the directory that the user knows."""
-    said = " ".join(f"{error}".split()).replace(str(self._manager.directory), str(self._directory))
-    return f"{type(error).__name__}: {said if len(said) <= _LONGEST else f'{said[:_LONGEST]} ...'}"
+    message = " ".join(f"{error}".split()).replace(str(self._manager.directory), str(self._directory))
+    return f"{type(error).__name__}: {message if len(message) <= _LONGEST else f'{message[:_LONGEST]} ...'}"
 
   def _restore(self, step: int, template: PyTree) -> PyTree:
     expected, digests = _leaves(template), self._digests(step)

@@ -144,7 +144,7 @@ class Embedder:
     Args:
       block: made by `block`.
       dim: as in `encode`.
-      skip: so many first grids are not encoded.
+      skip: number of first grids that are not encoded.
 
     Yields:
       For each grid the texts that it holds, as indexes of the block, and their unit vectors f32[texts, dim].
@@ -193,7 +193,7 @@ class Embedder:
       try:
         yield from pool.map(encode, grids[1:])
       finally:
-        pool.shutdown(cancel_futures=True)  # nobody wants the grids that wait, where this ends early
+        pool.shutdown(cancel_futures=True)  # the waiting grids are not needed if this ends early
 
   def _placed(self) -> PyTree:
     """The parameters on the devices; put there once."""

@@ -95,7 +95,7 @@ class Texts(NamedTuple):
 def join(rows: Sequence[data.Example], corpus: Sequence[tuple[str, str]] = ()) -> Texts:
   """Joins what belongs together: a document that answers a query by id or by text answers it in all its copies.
 
-  A document that is the query itself, by id or by text, is none of its negatives.
+  A document that is the query itself, by id or by text, is never one of its negatives.
 
   Example: rows (a, x) and (A, y) are one query with the positives x and y.
 
@@ -305,7 +305,8 @@ def of_path(path: Path, split: str) -> data.Rows:
   if not path.exists():
     raise FileNotFoundError(f"--input {path} does not exist; name a file of pairs, or a folder of data")
   if path.is_dir():
-    return data.Folder(path.name).resolve(str(path.absolute().parent))
+    path = path.absolute()  # "." has no name
+    return data.Folder(path.name).resolve(str(path.parent))
   kind = data.Parquet if path.suffix == ".parquet" else data.Jsonl
   return kind(str(path.parent), {split: path.name})
 
@@ -315,7 +316,8 @@ def read_task(
 ) -> tuple[list[data.Example], Texts]:
   """The pairs of a split, joined; its documents are those of the source's corpus and `more` too.
 
-  A pair of grade 0 or less is none; its document may be a hard negative. `skipped` is called with each bad row.
+  A pair of grade 0 or less is not used as a pair; its document may be a hard negative. `skipped` is called with each
+  bad row.
   """
   read = list(data.read_judged(source, split, examples, skipped))
   rows = [row for row in read if data.belong(row)]

@@ -50,10 +50,13 @@ def count(
     ValueError: no example of a task has a negative, so its loss could teach nothing.
   """
   held = sampler.mix(steps)
-  found = {
-    name: _count(task.loss, prepared[name], sampler, name, held[name].steps) if held[name].steps else None
-    for name, task in tasks.items()
-  }
+  found: dict[str, Negatives | None] = dict.fromkeys(tasks)
+  for name, task in tasks.items():
+    if held[name].steps:
+      try:
+        found[name] = _count(task.loss, prepared[name], sampler, name, held[name].steps)
+      except ValueError as error:
+        raise ValueError(f"task {name!r}: {error}") from None
   for name, one in found.items():
     if one and one.without > 0.5:
       logging.warning(
@@ -106,18 +109,32 @@ def _examples(draw: Draw, prepared: Prepared) -> Embeddings:
 
 def _message(loss: losses.Loss, prepared: Prepared, sampler: Sampler, name: str, batches: int) -> str:
   size = len(sampler.draw(name, 0).anchor)
-  if size == 1:
-    cause = "batch_size=1 leaves nothing to compare an example with; use 2 or more, or give the rows hard negatives"
-  elif prepared.score is not None:
+  # The count of a sum is the least of its losses: the one without a negative is named.
+  without = next((one for one in _inner(loss) if _has_none(one, prepared, sampler, name)), loss)
+  if size == 1 or (size == 2 and prepared.positive is None and not len(prepared.labels)):
+    cause = f"batch_size={size} leaves nothing to compare; use a larger one"
+  elif isinstance(without, losses.CoSENT):
     cause = "all scores of a batch are equal; use data with other scores, or a loss such as CosineRegression"
   else:
     cause = (
       "all texts of a batch share a label, an id or a text with each other, and such texts are no negatives; give the "
       "task rows of other labels, positives that differ, or hard negatives"
     )
-    if isinstance(loss, losses.InfoNCE) and loss.guide:
-      cause += f", or lower guide_margin ({loss.guide_margin}): the guide leaves out what its teacher finds similar"
+    if isinstance(without, losses.InfoNCE) and without.guide:
+      cause += f", or lower guide_margin ({without.guide_margin}): the guide leaves out what its teacher finds similar"
   return (
-    f"no example of task {name!r} has a negative in its first {batches} batches of {size}, so its loss could teach "
-    f"nothing: {cause}"
+    f"no example has a negative for {type(without).__name__} in the first {batches} batches of {size}, so the loss "
+    f"could teach nothing: {cause}"
   )
+
+
+def _inner(loss: losses.Loss) -> list[losses.Loss]:
+  """The losses that a loss is made of."""
+  if isinstance(loss, losses.Sum):
+    return [inner for part in loss.losses for inner in _inner(part)]
+  return _inner(loss.loss) if isinstance(loss, losses.Matryoshka) else [loss]
+
+
+def _has_none(loss: losses.Loss, prepared: Prepared, sampler: Sampler, name: str) -> bool:
+  found = next(_counts(loss, prepared, sampler, name, 1))
+  return found is not None and not found.any()

@@ -85,7 +85,7 @@ class PartialNpy:
       place, content = place + written, content[written:]
 
   def _left(self) -> dict[str, Any]:
-    """The state of the same work; {} = there is none."""
+    """The state of the same work; {} = no such work."""
     try:
       saved = json.loads(self._progress.read_text())
     except (OSError, ValueError):

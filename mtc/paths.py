@@ -15,6 +15,7 @@ import weakref
 T = TypeVar("T")
 
 _PLAIN = re.compile(r"(?!/(?:gs|s3|az|hf)/)[\w./ -]*")  # letters of any script; /gs/ is a bucket to etils.epath
+_PATTERN = re.compile(r"[*?\[\]{}\\]|gs:|[\x00-\x1f\udc80-\udcff]|^/(?:gs|s3|az|hf)/")  # no name to some library
 _DESCRIPTORS = Path("/proc/self/fd")
 
 
@@ -25,10 +26,11 @@ def is_plain(path: Any) -> bool:
 
 def check(directory: Path) -> None:
   """Raises ValueError for a directory that `plain` cannot give a plain name here."""
-  if not is_plain(directory.absolute()) and not _DESCRIPTORS.is_dir():
+  found = _PATTERN.search(os.fspath(directory.absolute()))
+  if found and not _DESCRIPTORS.is_dir():
     raise ValueError(
-      f"{directory} has characters that libraries take for a pattern, and this system has no {_DESCRIPTORS} to avoid "
-      "that; use a path of letters, digits, spaces, '_', '-' and '.'"
+      f"{directory} holds {found[0]!r}, which libraries take for a pattern, and this system has no {_DESCRIPTORS} to "
+      "avoid that; use a path without it"
     )
 
 
@@ -43,7 +45,7 @@ def plain(directory: Path) -> Iterator[Path]:
     OSError: the directory does not exist or cannot be read.
   """
   check(directory)
-  if is_plain(directory.absolute()):
+  if is_plain(directory.absolute()) or not _DESCRIPTORS.is_dir():
     yield directory.absolute()
     return
   descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

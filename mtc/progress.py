@@ -24,7 +24,7 @@ class Bar(tqdm.tqdm):
     super().__init__(iterable, **options)
 
   def skip(self, count: int) -> None:
-    """Counts so many as done before this bar began: the rate is that of the others."""
+    """Counts `count` items as done before this bar began; the rate is that of the others."""
     if not self.disable:
       self.initial += count
       self.n += count

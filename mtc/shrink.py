@@ -22,7 +22,7 @@ class Shrinking:
   """What is kept of a model.
 
   Attributes:
-    tokens: at most so many tokens, chosen by the texts; 0 = all.
+    tokens: highest number of tokens, chosen by the texts; 0 = all.
     layers: from 0, increasing; none = all.
     texts: files and directories, see `data.read_groups`.
     field: the fields of rows that hold texts.
@@ -88,7 +88,8 @@ def shrink(model: str, output: Path, shrinking: Shrinking, dtype: str = "") -> d
 def _smaller(large: Embedder, shrinking: Shrinking) -> tuple[Embedder, dict[str, dict[str, float]]]:
   """The model with what is kept, and what its tokens cover of the texts, by group; {} where all are kept."""
   source, config, backbone = Path(large.spec.pretrained), large.config, large.params["backbone"]
-  tokenizer, covered = data.tokenizer.within(data.tokenizer.load(str(source)), config["vocab_size"]), {}
+  read = data.tokenizer.load_alone if models.is_static(config) else data.tokenizer.load
+  tokenizer, covered = data.tokenizer.within(read(str(source)), config["vocab_size"]), {}
   if shrinking.layers:
     backbone, config = models.keep_layers(backbone, config, shrinking.layers)
   if shrinking.tokens:
@@ -109,7 +110,7 @@ def _smaller(large: Embedder, shrinking: Shrinking) -> tuple[Embedder, dict[str,
   return small, {group: coverage.report() for group, coverage in covered.items()}
 
 
-def _told(report: Mapping[str, Any]) -> str:
+def _summary(report: Mapping[str, Any]) -> str:
   """What the command prints."""
   names = ("texts", "tokens_kept", "texts_kept", "unknown_before", "unknown_after")
   lines = ["".join(f"{cell:<15}" for cell in ("group", *names))] if report["coverage"] else []
@@ -134,7 +135,7 @@ def _main(argv: Sequence[str]) -> None:
       raise ValueError(f"--layers {','.join(f.layers)} are not numbers of layers; write --layers=0,3,7,11") from None
     shrinking = Shrinking(f.tokens, layers, tuple(f.texts), tuple(f.field), f.balance, f.min_character_count)
     export.check_output(f.output)
-    print(f"{_told(shrink(f.model, Path(f.output), shrinking, f.dtype or ''))}\nthe smaller model: {f.output}")
+    print(f"{_summary(shrink(f.model, Path(f.output), shrinking, f.dtype or ''))}\nthe smaller model: {f.output}")
 
 
 if __name__ == "__main__":

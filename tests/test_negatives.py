@@ -76,7 +76,7 @@ NONE = {
 @pytest.mark.parametrize("name", NONE)
 def test_a_task_without_a_negative_is_refused(count, name):
   rows, kind, loss, batch_size, words = NONE[name]
-  with pytest.raises(ValueError, match=f"no example of task 'it' has a negative.*{words}"):
+  with pytest.raises(ValueError, match=f"task 'it': no example has a negative.*{words}"):
     count(rows, kind, loss, batch_size)
 
 
@@ -127,7 +127,7 @@ def test_a_task_that_no_step_holds_is_not_counted(tokenizer, tmp_path):
   first = next(step for step in range(1000) if "never" in sampler.cursors(step))
   tasks = {name: Task(data.InMemory({}), data.Pairs(), InfoNCE(), batch_size=4) for name in made}
   assert first > 0 and negatives.count(tasks, made, sampler, first)["never"] is None
-  with pytest.raises(ValueError, match="no example of task 'never'"):
+  with pytest.raises(ValueError, match="task 'never': no example has a negative"):
     negatives.count(tasks, made, sampler, first + 1)
 
 
@@ -140,6 +140,6 @@ def test_a_run_is_refused_before_its_first_step(tmp_path):
     cache_dir=str(tmp_path / "cache"),
     steps=3,
   )
-  with pytest.raises(ValueError, match="no example of task 'it' has a negative in its first 3 batches of 8"):
+  with pytest.raises(ValueError, match="task 'it': no example has a negative for InfoNCE in the first 3 batches of 8"):
     train.prepare(experiment, tmp_path / "run")
   assert not np.any([path.name in ("config.json", "checkpoints") for path in (tmp_path / "run").iterdir()])

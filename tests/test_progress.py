@@ -27,7 +27,7 @@ class Terminal:
 
 @pytest.fixture
 def opened(monkeypatch):
-  """A function that opens a bar whose updates take so many seconds each."""
+  """A function that opens a bar whose updates take a number of seconds each."""
 
   def open_bar(is_terminal, seconds, updates=0, **options):
     stderr = Terminal(is_terminal)

@@ -179,14 +179,14 @@ STOPS = {
 
 @pytest.mark.parametrize("changes, message", STOPS.values(), ids=STOPS)
 def test_stop_stops(changes, message, tmp_path):
-  with pytest.raises(ValueError, match=rf"evaluation 'it', split 'test': .*{re.escape(message)}.*; mend the row"):
+  with pytest.raises(ValueError, match=rf"evaluation 'it', split 'test': .*{re.escape(message)}.*; fix the row"):
     read(bonds(tmp_path, **changes), data.Pairs(), Retrieval(), "stop")
 
 
 def test_stop_stops_at_an_id_that_the_corpus_lacks():
   rows, corpus = pairs()
   source = data.InMemory({"test": rows[:1], "corpus": corpus[2:]})
-  with pytest.raises(ValueError, match=r"an id is not in the corpus \('1'\); mend the row, or skip such rows"):
+  with pytest.raises(ValueError, match=r"an id is not in the corpus \('1'\); fix the row, or skip such rows"):
     read(source, data.Pairs(), Retrieval(), "stop")
 
 

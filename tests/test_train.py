@@ -255,7 +255,7 @@ def test_lines_after_the_last_checkpoint_of_a_killed_run_are_cut(experiment, who
 
 
 def send_at(monkeypatch, step: int, number: int) -> None:
-  """Sends this process a signal once so many steps are taken."""
+  """Sends this process a signal after a number of steps."""
   sent = []
   update = progress.Bar.update
 

@@ -24,7 +24,7 @@ class BadRow(ValueError):
   def __init__(self, place: str, reason: str, detail: str = ""):
     self.place, self.reason, self.detail = place, reason, detail
     super().__init__(
-      f'{place}: {reason}{f" ({detail})" if detail else ""}; mend the row, or skip such rows with on_bad_row="skip"'
+      f'{place}: {reason}{f" ({detail})" if detail else ""}; fix the row, or skip such rows with on_bad_row="skip"'
     )
 
   def of(self, what: str, identity: Any = "", judged: Mapping[str, Any] | None = None) -> "BadRow":

@@ -11,7 +11,7 @@ from mtc.data.batches import batches
 from mtc.data.vocabulary import Vocabulary
 from mtc.progress import Bar
 
-Texts = Iterable[tuple[str, str]]  # (group, text)
+GroupedTexts = Iterable[tuple[str, str]]  # (group, text)
 _BLOCK = 8192  # texts tokenised at a time,
 _LETTERS = 2**23  # or fewer, where they are long
 _GROUPS = 256  # each holds a count of every token
@@ -56,7 +56,7 @@ class Coverage:
 
 def fewer(
   larger: Vocabulary,
-  texts: Callable[[], Texts],
+  texts: Callable[[], GroupedTexts],
   size: int,
   *,
   balance: float,
@@ -78,7 +78,7 @@ def fewer(
   return kept, smaller, {"all": sum(found.values(), Coverage())} | dict(sorted(found.items()))
 
 
-def count(tokenizer: Tokenizer, texts: Texts, rows: int, progress: bool = False) -> dict[str, np.ndarray]:
+def count(tokenizer: Tokenizer, texts: GroupedTexts, rows: int, progress: bool = False) -> dict[str, np.ndarray]:
   """Group -> i64[rows]: how often its texts have each token, without special tokens.
 
   Args:
@@ -105,7 +105,7 @@ def count(tokenizer: Tokenizer, texts: Texts, rows: int, progress: bool = False)
 
 
 def cover(
-  larger: Vocabulary, smaller: Tokenizer, kept: Sequence[int], texts: Texts, progress: bool = False
+  larger: Vocabulary, smaller: Tokenizer, kept: Sequence[int], texts: GroupedTexts, progress: bool = False
 ) -> dict[str, Coverage]:
   """What the smaller vocabulary keeps of the texts of each group.
 
@@ -143,7 +143,7 @@ def cover(
   return found
 
 
-def _blocks(texts: Texts, title: str, progress: bool) -> Iterator[tuple[np.ndarray, list[str]]]:
+def _blocks(texts: GroupedTexts, title: str, progress: bool) -> Iterator[tuple[np.ndarray, list[str]]]:
   """(groups, texts) of a few megabytes."""
   with Bar(desc=title, unit=" texts", disable=not progress, leave=False) as bar:
     for block in batches(texts, _BLOCK, _LETTERS, size=lambda item: len(item[1])):

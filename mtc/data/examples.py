@@ -8,7 +8,7 @@ import math
 from typing import ClassVar, Protocol, TypedDict, runtime_checkable
 
 from mtc.data import fields
-from mtc.data.bad_rows import BadRow, must_stop, stop
+from mtc.data.bad_rows import BadRow, Skipped, stop
 from mtc.data.fields import Row
 from mtc.data.files import Names
 from mtc.data.settings import Settings
@@ -21,7 +21,7 @@ class Example(TypedDict):
   """One row in the common form of all kinds."""
 
   anchor: str  # of a grouped or a single kind: the text
-  positive: str | None  # None = grouped: any text that shares a label; or single: there is none
+  positive: str | None  # None = grouped: any text that shares a label; or single: no positive
   negatives: list[str]
   score: float | None  # Scored: 0..1. Pairs: the row's grade, if it has one
   labels: list[str]
@@ -259,18 +259,16 @@ def read(
     split: which of them.
     examples: the kind of task.
     on_bad_row: "stop" raises BadRow at the first row that cannot be used, "skip" goes on without it.
-    skipped: counts the rows left out, by reason.
+    skipped: counts the rows left out, by reason, once all are read.
   """
   skipped = Counter() if skipped is None else skipped
-
-  def skip(bad: BadRow) -> None:
-    skipped[bad.reason] += 1
-
-  for example in read_judged(source, split, examples, stop if must_stop(on_bad_row) else skip):
+  bad = Skipped(on_bad_row)
+  for example in read_judged(source, split, examples, bad):
     if examples.scored or belong(example):
       yield example
     else:
       skipped["a grade of 0 or less"] += 1
+  skipped.update(bad.counts())
 
 
 def belong(example: Example) -> bool:
@@ -312,8 +310,8 @@ def documents(source: Rows, on_bad: Callable[[BadRow], None] = stop) -> dict[str
   for place, row in source.rows("corpus", lambda bad: on_bad(bad.of("document", bad.identity))):
     try:
       identity = fields.required_name(place, row, "id")
-      said = {"language": fields.language(place, row)} if "language" in row else {}
-      document = row | {"text": fields.text(place, row, "text")} | said
+      spoken = {"language": fields.language(place, row)} if "language" in row else {}
+      document = row | {"text": fields.text(place, row, "text")} | spoken
     except BadRow as bad:
       on_bad(bad.of("document", row.get("id")))
     else:

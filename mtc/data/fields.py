@@ -145,7 +145,7 @@ def plain(value: Any) -> Any:
     return float(value)
   if isinstance(value, Decimal) and value.is_nan():
     return math.nan
-  pandas = sys.modules.get("pandas")  # a row has no value of it where nobody imported it
+  pandas = sys.modules.get("pandas")  # a row has no pandas value unless pandas was imported
   if pandas is not None and any(value is getattr(pandas, missing, None) for missing in ("NA", "NaT")):
     return None
   for method in ("item",) if isinstance(value, np.generic) else ("as_py", "to_pylist", "tolist", "to_list"):

@@ -69,7 +69,8 @@ def _matching(root: Path, pattern: Path) -> list[Path]:
   parts = list(pattern.parts)
   while len(parts) > 1 and (root / parts[0]).is_dir():
     root = root / parts.pop(0)
-  return [root / name for name in sorted(glob.glob(str(Path(*parts)), root_dir=root))]
+  found = [root / name for name in sorted(glob.glob(str(Path(*parts)), root_dir=root))]
+  return [path for path in found if not path.is_dir()]
 
 
 def _named_files(root: Path, split: str, names: Names) -> list[Path]:
@@ -80,6 +81,8 @@ def _named_files(root: Path, split: str, names: Names) -> list[Path]:
   for name in (names,) if isinstance(names, str) else names:
     path = root / name
     matches = [path] if path.is_file() else _matching(root, Path(name))
+    if path.is_dir():
+      raise ValueError(f"{path} in files[{split!r}] is a directory; name a file, or a pattern such as '{name}/*'")
     if not matches:
       raise FileNotFoundError(f"{path} does not exist; {listing(path.parent)}; correct files[{split!r}]")
     for match in matches:

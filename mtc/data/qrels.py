@@ -7,16 +7,16 @@ import math
 from mtc.data.bad_rows import BadRow
 
 
-def judgement(place: str, number: int, line: bytes, known: Callable[[str], bool]) -> tuple[str, str, float] | None:
+def judgement(place: str, first: bool, line: bytes, known: Callable[[str], bool]) -> tuple[str, str, float] | None:
   """The query's id, the document's id and the grade of a line; None for a header and for a grade that is not positive.
 
   A line has three columns separated by tabs, as BEIR has them, or the four of TREC (query, iteration, document, grade),
-  separated by any white space. A cell may be in double quotes. Ids are what is between the separators, with its
-  spaces. The first line is a header where its grade is not a number and its first cell not the id of a query.
+  separated by any white space. A cell may be in double quotes. Ids are what is between tabs, with its spaces. The first
+  line is a header where its grade is not a number and its first cell not the id of a query.
 
   Args:
     place: of the line, for messages.
-    number: of the line in its file, from 1.
+    first: whether it is the first line of its file that is not blank.
     line: as it is in the file.
     known: whether a query has an id.
 
@@ -24,22 +24,24 @@ def judgement(place: str, number: int, line: bytes, known: Callable[[str], bool]
     BadRow: the line is not a judgement.
   """
   try:
-    text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+    text = line.decode("utf-8-sig" if first else "utf-8").rstrip("\r\n")
   except UnicodeDecodeError as error:
     raise BadRow(place, "not UTF-8", f"byte {error.start + 1} of the line") from error
-  tabs = "\t" in text
   try:
-    cells = next(csv.reader([text if tabs else " ".join(text.split())], delimiter="\t" if tabs else " ", strict=True))
+    cells = _cells(text, "\t")
+    if len(cells) not in (3, 4):
+      cells = _cells(" ".join(text.split()), " ")
+      cells = cells if len(cells) == 4 else []
   except csv.Error as error:
-    raise BadRow(place, _COLUMNS, str(error)) from error
-  if len(cells) != 4 and not (tabs and len(cells) == 3):
+    raise BadRow(place, "broken quotes", str(error)) from error
+  if not cells:
     shown = text if len(text) <= 60 else text[:57] + "..."
-    raise BadRow(place, _COLUMNS, f"{len(cells) if tabs else 1} in {shown!r}; the four of TREC may have spaces between")
+    raise BadRow(place, "not three columns separated by tabs, and not the four of TREC", repr(shown))
   query, document, grade = cells[0], cells[-2], cells[-1]
   try:
     value = float(grade)
   except ValueError:
-    if number == 1 and not known(query):
+    if first and not known(query):
       return None
     value = math.nan
   if not math.isfinite(value):
@@ -47,4 +49,5 @@ def judgement(place: str, number: int, line: bytes, known: Callable[[str], bool]
   return (query, document, value) if value > 0 else None
 
 
-_COLUMNS = "not three columns separated by tabs"
+def _cells(text: str, delimiter: str) -> list[str]:
+  return next(csv.reader([text], delimiter=delimiter, strict=True))

@@ -125,7 +125,8 @@ def _words(hint: Any) -> str:
   if origin in (list, tuple, Sequence):
     many = _MANY.get(args[0]) or getattr(args[0], "__name__", "values")
     return f"{len(args)} {many}" if origin is tuple and args[-1] is not ... else f"a list of {many}"
-  return _ONE.get(hint) or f"a {getattr(hint, '__name__', hint)}"
+  name = getattr(hint, "__name__", str(hint))
+  return _ONE.get(hint) or f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
 
 
 def _with_strings(value: Any) -> Any:

@@ -179,10 +179,10 @@ class Beir(Settings, InFiles):
       return
     qrels, files = self._file(f"qrels/{split}.tsv"), (self._file("queries.jsonl"), self._file("corpus.jsonl"))
     with _ById(files[0], "query", on_bad) as queries, _ById(files[1], "document", on_bad) as corpus:
-      for number, _, line in lines(qrels):
+      for index, (number, _, line) in enumerate(lines(qrels)):
         place = f"{qrels}:{number}"
         try:
-          judged = judgement(place, number, line, queries.has)
+          judged = judgement(place, index == 0, line, queries.has)
           if judged is None:
             continue
           query = queries.get(judged[0], place)

@@ -23,9 +23,8 @@ def as_texts(texts: Any, name: str = "texts") -> list[str]:
   if isinstance(texts, set | frozenset):
     raise ValueError(f"{name} is a {type(texts).__name__}, which has no order; {expected}, such as sorted({name})")
   if getattr(texts, "ndim", 1) != 1:
-    raise ValueError(
-      f"{name} is a {type(texts).__name__} of {texts.ndim} dimensions; {expected}, such as one column of it"
-    )
+    remedy = "[text] for one text" if texts.ndim == 0 else "such as one column of it"
+    raise ValueError(f"{name} is a {type(texts).__name__} of {texts.ndim} dimensions; {expected}, {remedy}")
   if hasattr(texts, "to_pylist"):  # Arrow's arrays, whose entries are no strings
     texts = texts.to_pylist()
   try:

@@ -1,6 +1,7 @@
 """The texts of one file, in order; or of many files and directories, by group."""
 
 from collections.abc import Iterator, Sequence
+import contextlib
 import os
 from pathlib import Path
 
@@ -34,14 +35,9 @@ def read_texts(path: Path, field_name: str) -> Iterator[str]:
     return
   if not path.name.endswith(_ROWS):
     raise ValueError(f"{path} is of an unknown kind; use .jsonl, .jsonl.gz, .parquet or .txt")
-  for place, row in _of_file(path).rows("train"):
-    try:
-      text = fields.string(place, field_name, fields.required(place, row, field_name))
-    except BadRow as bad:
-      raise ValueError(
-        f"{place}: {bad.reason} ({bad.detail}); correct the row, or name another field with --field"
-      ) from bad
-    yield _encodable(place, field_name, text)
+  with _named("fix the row, or name another field with --field"):
+    for place, row in _of_file(path).rows("train"):
+      yield _encodable(place, field_name, fields.string(place, field_name, fields.required(place, row, field_name)))
 
 
 def read_groups(source: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -62,17 +58,30 @@ def read_groups(source: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
     ValueError: a file is of another kind, or a row has no text; names file, line and reason.
   """
   group, _, path = ("", "", source) if os.path.exists(source) else source.rpartition("=")
-  found = list(_found(Path(path), set()))
+  if not path:
+    raise ValueError(f"{source!r} names no file or directory of texts; use a path, or GROUP=PATH")
+  found = list(_found(Path(path).absolute(), set()))
   if not found:
     raise FileNotFoundError(f"{path} holds no texts; {listing(Path(path))}; name a directory of .txt or .jsonl files")
   for name, rows in found:
     if "train" not in rows.splits() and len(found) > 1:
       logging.warning("%s: left out, it has no split train", rows)
       continue
-    for place, row in rows.rows("train"):
-      spoken = group or fields.language(place, row) or name
-      for text in _texts(place, row, names):
-        yield spoken, text
+    with _named("fix the row"):
+      for place, row in rows.rows("train"):
+        spoken = group or fields.language(place, row) or name
+        for text in _texts(place, row, names):
+          yield spoken, text
+
+
+@contextlib.contextmanager
+def _named(remedy: str) -> Iterator[None]:
+  """Raises ValueError with this remedy for a bad row: where texts are read, no row can be skipped."""
+  try:
+    yield
+  except BadRow as bad:
+    detail = f" ({bad.detail})" if bad.detail else ""
+    raise ValueError(f"{bad.place}: {bad.reason}{detail}; {remedy}") from bad
 
 
 def _texts(place: str, row: Row, names: Sequence[str]) -> Iterator[str]:
@@ -99,7 +108,7 @@ def _found(path: Path, seen: set[str]) -> Iterator[tuple[str, Rows]]:
   if any(entry.name.endswith(_LINES) for entry in entries):
     yield path.name, Text(str(path))
   if any(entry.name.removesuffix(".gz").endswith(_FOLDER) for entry in entries):
-    yield path.name, Folder(path.name).resolve(str(path.absolute().parent))
+    yield path.name, Folder(path.name).resolve(str(path.parent))
     return
   for entry in entries:
     if entry.is_dir() and not entry.name.startswith("."):
@@ -120,5 +129,5 @@ def _encodable(place: str, name: str, text: str) -> str:
   try:
     text.encode()
   except UnicodeEncodeError as error:  # JSON can hold it, and no tokenizer takes it
-    raise ValueError(f"{place}: field {name!r} has half a surrogate pair; mend the row") from error
+    raise ValueError(f"{place}: field {name!r} has half a surrogate pair; fix the row") from error
   return text

@@ -5,7 +5,8 @@ transformers lets `tokenizer_config.json` change what `tokenizer.json` does, in 
 Where transformers 5 differs: it ignores `add_bos_token` and `add_eos_token` beside a tokenizer.json, which version 4
 applied for Llama and Gemma; and `add_prefix_space` for classes that do not build their tokenizer themselves.
 Without an effect on the tokens of a text are `padding_side`, `clean_up_tokenization_spaces`, `legacy`, `pad_token`,
-`use_default_system_prompt`, `chat_template`, `trim_offsets` and `errors`; `model_max_length` is for whoever cuts texts.
+`use_default_system_prompt`, `chat_template`, `trim_offsets` and `errors`. `model_max_length` is not
+applied here; the caller cuts texts.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -43,6 +44,8 @@ _ONLY: dict[str, tuple[Any, ...]] = {
   "never_split": (None, []),
   "sp_model_kwargs": (None, {}),
   "fix_mistral_regex": (False, None),
+  "keep_accents": (False, None),
+  "remove_space": (True, None),
 }
 _ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 _FLAGS = ("lstrip", "rstrip", "normalized", "single_word", "special")
@@ -106,7 +109,10 @@ class _Settings:
       raise ValueError(f"{self.path} has tokenizer_class={kind!r}; expected the name of a class")
     # "" = not known: any class may be meant
     self.kind = kind.removesuffix("Fast") or _CLASSES.get(str(model.get("model_type")), "")
-    self.lower_first = bool(_read(directory / "sentence_bert_config.json").get("do_lower_case"))
+    lower = _read(directory / "sentence_bert_config.json").get("do_lower_case")
+    if lower not in (True, False, None) or isinstance(lower, int | float) and not isinstance(lower, bool):
+      raise ValueError(f"{directory / 'sentence_bert_config.json'} has do_lower_case={lower!r}; expected true or false")
+    self.lower_first = lower is True
 
   def value(self, name: str) -> Any:
     return self.config.get(name)
@@ -167,7 +173,7 @@ class _Draft:
 def _with_rules(tokenizer: Tokenizer, stated: _Settings) -> Tokenizer:
   draft = _Draft(json.loads(tokenizer.to_str()), stated, tokenizer)
   before = draft.text()
-  # A class puts its defaults into a normalizer that is of its own kind, and into no other.
+  # A class changes only a normalizer of the same kind.
   alone = (draft.parts["normalizer"] or {}).get("type") in (None, "BertNormalizer")
   defaults = _DEFAULTS.get(stated.kind, {}) if alone else {}
   left_over = _left_over(draft)
@@ -268,7 +274,7 @@ def _chinese(draft: _Draft, value: bool) -> str:
 
 
 def _prefix_space(draft: _Draft, value: bool) -> str:
-  """A space before the first word: said by ByteLevel, by Metaspace, or by Prepend among the normalizers."""
+  """Whether a space comes before the first word: ByteLevel, Metaspace or a Prepend normalizer decides it."""
   first, normalizer = draft.parts["pre_tokenizer"] or {}, draft.parts["normalizer"] or {}
   prepends = draft.of("normalizer", "Prepend")
   found = [part["add_prefix_space"] for part in draft.of("pre_tokenizer", "ByteLevel")]
@@ -331,7 +337,7 @@ def _template(draft: _Draft) -> tuple[dict[str, Any], bool]:
 
 
 def _put(draft: _Draft, template: dict[str, Any]) -> None:
-  """Makes the template a part of the post-processor, if it is none yet."""
+  """Adds the template to the post-processor if it is not part of it."""
   old = draft.parts["post_processor"]
   if any(part is template for part in _walk(old)):
     return

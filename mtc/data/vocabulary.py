@@ -39,7 +39,7 @@ class Vocabulary:
   """
 
   def __init__(self, tokenizer: Tokenizer, rows: int):
-    """Reads a tokenizer for a table of so many rows; raises ValueError where it is of a kind that cannot be trimmed."""
+    """Reads a tokenizer for a token table of `rows` rows; raises ValueError for a kind that cannot be trimmed."""
     self.tokenizer, self.rows = tokenizer, rows
     self.ids = {token: index for token, index in tokenizer.get_vocab().items() if index < rows}
     self._settings = json.loads(tokenizer.to_str())
@@ -230,7 +230,9 @@ def save_trimmed(tokenizer: Tokenizer, directory: Path, source: Path, max_length
   if padding and (pad := tokenizer.token_to_id(padding["pad_token"])) is not None:
     settings["padding"] = padding | {"pad_id": pad}
   settings["truncation"] = raw.get("truncation")
-  tokenizers_.save(Tokenizer.from_str(json.dumps(settings)), directory, max_length=max_length)
+  made = Tokenizer.from_str(json.dumps(settings))
+  tokenizers_.save(made, directory, max_length=max_length)
+  made.save(str(directory / "tokenizer.json"))  # with the truncation of its source, which `save` would drop
   path = directory / "tokenizer_config.json"
   known = {name: token for name, token in named_tokens(source).items() if tokenizer.token_to_id(token) is not None}
   kept = {name: value for name, value in _read(source / path.name).items() if name in _SETTINGS}

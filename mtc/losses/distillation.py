@@ -96,11 +96,15 @@ class SimilarityDistillation:
     return 1
 
   def negatives(self, local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array:
-    """i32[examples]: the candidates of a row but its own text; keys leave out none of them."""
+    """i32[examples]: the candidates of a row but one, for a single candidate always has the share 1; keys do not count.
+
+    A pair has its own positive among its candidates; a single text is not a candidate for itself.
+    """
     own = cols.queries(everyone) if everyone.positive is None else cols.documents(everyone)
     kinds = [own, cols.hard_negatives(everyone)]
     candidates = sum((jnp.sum(columns.real) for columns in kinds if columns is not None), jnp.zeros((), jnp.int32))
-    return jnp.broadcast_to(candidates - 1, local.weight.shape)
+    single = 1 if everyone.positive is None else 0
+    return jnp.broadcast_to(jnp.maximum(candidates - 1 - single, 0), local.weight.shape)
 
   def init(self) -> dict[str, Array]:
     """Nothing is learnt."""

@@ -67,7 +67,7 @@ class Sigmoid:
     return self._summarised(summary, local, everyone, offset)
 
   def negatives(self, local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array:
-    """i32[examples]; what shares a key with the row is none."""
+    """i32[examples]; columns that share a key with the row do not count."""
 
     def summary(rows: cols.Rows, columns: cols.Columns, positive: Array, negative: Array) -> Array:
       return jnp.sum(negative, axis=1)

@@ -1,6 +1,7 @@
 """A sum of losses: what several of them teach about the same examples, encoded once."""
 
 from dataclasses import dataclass
+import functools
 
 import jax.numpy as jnp
 
@@ -42,10 +43,10 @@ class Sum:
     return max(loss.teacher_dim(dim) for loss in self.losses)
 
   def negatives(self, local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array | None:
-    """The sum of what the losses contrast; None where none of them contrasts anything."""
+    """The fewest that one of the losses has for each example; None where no loss contrasts anything."""
     counts = [loss.negatives(local, everyone, offset) for loss in self.losses]
     known = [count for count in counts if count is not None]
-    return sum(known[1:], known[0]) if known else None
+    return functools.reduce(jnp.minimum, known) if known else None
 
   def init(self) -> dict[str, Array]:
     """The scalars of all losses, under `NUMBER_NAME`: `0_log_scale` belongs to the first one."""

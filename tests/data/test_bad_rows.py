@@ -33,7 +33,7 @@ def test_what_another_row_has_is_not_skipped():
 
 
 def test_stop_raises_and_other_words_are_refused():
-  with pytest.raises(BadRow, match="here: broken JSON; mend the row"):
+  with pytest.raises(BadRow, match="here: broken JSON; fix the row"):
     Skipped("stop")(BadRow("here", "broken JSON"))
   with pytest.raises(ValueError, match="on_bad_row='ignore' is not known; use 'stop' or 'skip'"):
     Skipped("ignore")

@@ -7,6 +7,8 @@ import pytest
 
 from mtc.data import BadRow, Beir
 
+_COLUMNS = "not three columns separated by tabs, and not the four of TREC"
+
 CASES = Path(__file__).parent.parent / "cases" / "qrels"
 HEADER = "query-id\tcorpus-id\tscore\n"
 
@@ -25,7 +27,7 @@ def test_an_id_that_ends_in_a_space_matches_itself():
 
 
 def test_a_title_that_is_a_number_is_named():
-  reason = r"titleint/corpus\.jsonl:1: field 'title' is not a string \(got 1984, an int\); mend the row"
+  reason = r"titleint/corpus\.jsonl:1: field 'title' is not a string \(got 1984, an int\); fix the row"
   for split in ("test", "corpus"):
     with pytest.raises(BadRow, match=reason):
       list(Beir(CASES / "titleint").rows(split))
@@ -64,6 +66,8 @@ BOTH = [("q1", "d1", 1.0), ("q2", "d2", 1.0)]
     (HEADER + "q1\td1\t1\r\n\n  \nq2\td2\t1  \r\n", BOTH),  # mixed line ends, blank lines, spaces at the end
     ("q1 0 d1 1\nq2\t0\td2\t1\n", BOTH),  # TREC by spaces and by tabs
     ("  q1   Q0  d1   1  \r\nq2 0 d2\u00a01\n", BOTH),
+    ("q1 Q0\td1 1\nq2 0\td2  1\n", BOTH),  # tabs and spaces in one line
+    ("\n \n" + HEADER + "q1\td1\t1\nq2\td2\t1\n", BOTH),  # a header after blank lines
     ("query iteration document grade\nq1 0 d1 1\nq2 0 d2 1\n", BOTH),
     ("query\titeration\tdocument\tgrade\nq1\t0\td1\t1\nq2\t0\td2\t1\n", BOTH),
     ('"q1" "0" "d1" "1"\n"q2" "0" "d2" "1"\n', BOTH),
@@ -105,14 +109,14 @@ def test_whole_numbers_are_ids(folder):
     ("q1\t\t1", "an id is not in corpus.jsonl", "''"),
     ('"q1\t"\td1\t1', "an id is not in queries.jsonl", r"'q1\t'"),
     ("q1\t0 d1\t1", "an id is not in corpus.jsonl", "'0 d1'"),
-    ("q1,d1,1", "not three columns separated by tabs", "1 in 'q1,d1,1'; the four of TREC may have spaces between"),
-    ("q1 d1 1", "not three columns separated by tabs", "1 in 'q1 d1 1'; the four of TREC may have spaces between"),
-    ("q1\td1", "not three columns separated by tabs", r"2 in 'q1\td1'; the four of TREC may have spaces between"),
-    ("q1\t0\td1\t1\t1", "not three columns separated by tabs", r"5 in 'q1\t0\td1\t1\t1'; the four of TREC"),
-    ("q1 0 d1 1 2 run", "not three columns separated by tabs", "1 in 'q1 0 d1 1 2 run'; the four of TREC"),
-    ('"q1\td1\t1', "not three columns separated by tabs", "unexpected end of data"),
-    ('"q1"x\td1\t1', "not three columns separated by tabs", "expected after"),
-    ("q1\td1\t1\rq2\td2\t1", "not three columns separated by tabs", "new-line character"),
+    ("q1,d1,1", _COLUMNS, "'q1,d1,1'"),
+    ("q1 d1 1", _COLUMNS, "'q1 d1 1'"),
+    ("q1\td1", _COLUMNS, r"'q1\td1'"),
+    ("q1\t0\td1\t1\t1", _COLUMNS, r"'q1\t0\td1\t1\t1'"),
+    ("q1 0 d1 1 2 run", _COLUMNS, "'q1 0 d1 1 2 run'"),
+    ('"q1\td1\t1', "broken quotes", "unexpected end of data"),
+    ('"q1"x\td1\t1', "broken quotes", "expected after"),
+    ("q1\td1\t1\rq2\td2\t1", "broken quotes", "new-line character"),
     ("q1\td1\t", "the grade is not a number", "''"),
     ("q1\t0\td1 1", "the grade is not a number", "'d1 1'"),
     ("q1\td1\tyes", "the grade is not a number", "'yes'"),

@@ -1,4 +1,4 @@
-"""Sources and kinds take lists of files and fields, and paths; what they cannot take is said in words."""
+"""Sources and kinds take lists of files and fields, and paths; what they cannot take is reported in words."""
 
 import json
 from pathlib import Path

@@ -135,7 +135,7 @@ def test_text_that_cannot_be_read(tmp_path):
   source = sources.Text(str(tmp_path))
   with pytest.raises(sources.BadRow) as caught:
     rows_of(source, "train")
-  assert str(caught.value).startswith(f"{path}:2: not UTF-8 (byte 3 of the line); mend the row")
+  assert str(caught.value).startswith(f"{path}:2: not UTF-8 (byte 3 of the line); fix the row")
   bad: list[sources.BadRow] = []
   assert [row["text"] for _, row in source.rows("train", bad.append)] == ["eins", "drei"]
   assert [one.reason for one in bad] == ["not UTF-8"]
@@ -191,7 +191,7 @@ def test_beir_joins_queries_and_documents(tmp_path, opener, end):
   [
     ("qrels/test.tsv", "q9\td0\t1", "qrels/test.tsv:7", "an id is not in queries.jsonl"),
     ("qrels/test.tsv", "q0\td9\t1", "qrels/test.tsv:7", "an id is not in corpus.jsonl"),
-    ("qrels/test.tsv", "q0 d0 1", "qrels/test.tsv:7", "not three columns separated by tabs"),
+    ("qrels/test.tsv", "q0 d0 1", "qrels/test.tsv:7", "not three columns separated by tabs, and not the four of TREC"),
     ("qrels/test.tsv", "q0\td0\tyes", "qrels/test.tsv:7", "the grade is not a number"),
     ("qrels/test.tsv", "q0\td0\tnan", "qrels/test.tsv:7", "the grade is not a number"),
     ("corpus.jsonl", '{"_id": "d3", "text"', "corpus.jsonl:4", "broken JSON"),
