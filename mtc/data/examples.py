@@ -8,7 +8,7 @@ import math
 from typing import ClassVar, Protocol, TypedDict, runtime_checkable
 
 from mtc.data import fields
-from mtc.data.bad_rows import BadRow, Skipped, stop
+from mtc.data.bad_rows import BadRow, must_stop, stop
 from mtc.data.fields import Row
 from mtc.data.files import Names
 from mtc.data.settings import Settings
@@ -259,16 +259,18 @@ def read(
     split: which of them.
     examples: the kind of task.
     on_bad_row: "stop" raises BadRow at the first row that cannot be used, "skip" goes on without it.
-    skipped: counts the rows left out, by reason, once all are read.
+    skipped: counts the rows left out, by reason.
   """
   skipped = Counter() if skipped is None else skipped
-  bad = Skipped(on_bad_row)
-  for example in read_judged(source, split, examples, bad):
+
+  def skip(bad: BadRow) -> None:
+    skipped[bad.reason] += 1
+
+  for example in read_judged(source, split, examples, stop if must_stop(on_bad_row) else skip):
     if examples.scored or belong(example):
       yield example
     else:
       skipped["a grade of 0 or less"] += 1
-  skipped.update(bad.counts())
 
 
 def belong(example: Example) -> bool:

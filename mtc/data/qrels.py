@@ -28,7 +28,7 @@ def judgement(place: str, first: bool, line: bytes, known: Callable[[str], bool]
   except UnicodeDecodeError as error:
     raise BadRow(place, "not UTF-8", f"byte {error.start + 1} of the line") from error
   try:
-    cells = _cells(text, "\t")
+    cells = _cells(text, "\t") if "\t" in text else []
     if len(cells) not in (3, 4):
       cells = _cells(" ".join(text.split()), " ")
       cells = cells if len(cells) == 4 else []

@@ -88,7 +88,7 @@ def test_crops(settings, text, anchor, positive):
 
 
 def test_crops_of_texts_that_are_too_short():
-  with pytest.raises(BadRow, match=r"here: field 'text' is too short for two parts \(5 < least=6\); mend the row"):
+  with pytest.raises(BadRow, match=r"here: field 'text' is too short for two parts \(5 < least=6\); fix the row"):
     Crops().parse("here", {"text": " a b c "})
   assert Crops().parse("here", {"text": "abcdef"})["anchor"] == "abcd"
   with pytest.raises(BadRow, match="field 'body' is empty"):
@@ -184,7 +184,7 @@ def test_a_document_without_id_or_text_is_named(row, reason):
 
 
 def test_a_missing_field_lists_those_that_are_there():
-  with pytest.raises(BadRow, match=r"field 'text' is missing \(the row has body, labels\); mend the row"):
+  with pytest.raises(BadRow, match=r"field 'text' is missing \(the row has body, labels\); fix the row"):
     SameLabel().parse("here", {"body": "t", "labels": "l"})
 
 
