@@ -35,7 +35,7 @@ class Shrinking:
   texts: tuple[str, ...] = ()
   field: tuple[str, ...] = ("text", "text_a", "text_b", "anchor", "positive")
   balance: float = 0.5
-  min_character_count: int = 10
+  min_character_count: int = 5
 
   def validate(self) -> None:
     """Raises ValueError where nothing is left out, or fields do not go together or are out of range."""

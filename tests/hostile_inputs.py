@@ -136,6 +136,18 @@ def encoded(texts: Any, **options: Any) -> Door:
   return door
 
 
+def shrunk(**wanted: Any) -> Door:
+  """A smaller model of the one in `model`, by the texts in `texts`."""
+
+  def door(folder: Path) -> Any:
+    from mtc.shrink import Shrinking, shrink
+
+    texts = {"texts": (str(folder / "texts"),)} if "tokens" in wanted else {}
+    return shrink(str(folder / "model"), folder / "small", Shrinking(**texts, **wanted))
+
+  return door
+
+
 def config_json(folder: Path) -> Any:
   """The config.json of a model directory alone."""
   from mtc import models

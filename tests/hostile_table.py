@@ -35,6 +35,7 @@ from hostile_inputs import (
   put,
   safetensors,
   scored,
+  shrunk,
   small_adapter,
   small_model,
   table,
@@ -1050,6 +1051,67 @@ _MODEL = [  # changes to a good directory
 ]
 MODELS = [Bad(f"model: {name}", copied(small_model, change), model, words) for name, change, words in _MODEL]
 
+
+def _shrunk(texts=None, change=None):
+  """The small model, changed, and texts."""
+
+  def make(folder):
+    (folder / "model").mkdir()
+    copied(small_model, change or (lambda model: None))(folder / "model")
+    (folder / "texts").mkdir()
+    (texts or put("en.txt", "a note\n"))(folder / "texts")
+
+  return make
+
+
+_FEW = {"tokens": 20}
+_SHRINK = [  # name, texts, change of the model, what is wanted, words
+  ("no texts", both(put("en.txt", "")), None, _FEW, "there is no token in the texts"),
+  ("blank texts", put("en.txt", " \n\t\n"), None, _FEW, "there is no token in the texts"),
+  ("a directory of nothing", put("a/b.csv", "x"), None, _FEW, "holds no texts; there is a; name a directory"),
+  ("tests only", put("test.jsonl", '{"text": "a"}'), None, _FEW, "train.jsonl does not exist; there is test.jsonl"),
+  ("another field", put("train.jsonl", '{"body": "a"}'), None, _FEW, "train.jsonl:1: no text in the fields text,"),
+  ("numbers for texts", put("train.jsonl", '{"text": 1}'), None, _FEW, "train.jsonl:1: no text in the fields text,"),
+  ("half a surrogate pair", put("train.jsonl", r'{"text": "\ud800"}'), None, _FEW, "half a surrogate pair"),
+  ("lines in Latin-1", put("en.txt", b"ok\n\xe9\n"), None, _FEW, "en.txt:2: not UTF-8"),
+  ("a line of 32 MiB", put("en.txt", FLOOD), None, _FEW, "a line of more than"),
+  ("a gzip file without its end", put("en.txt.gz", zipped(b"a\n" * 999)[:-9]), None, _FEW, "not a whole gzip file"),
+  (
+    "300 languages",
+    put("train.jsonl", "".join(f'{{"text": "a", "language": "l{i}"}}\n' for i in range(300))),
+    None,
+    _FEW,
+    "more than 256 groups",
+  ),
+  ("a language that steers", put("\u202een.txt", "a\n"), None, _FEW, "field 'language' is no name"),
+  ("10 ** 9 tokens", None, None, {"tokens": 10**9}, "tokens=1000000000 is more than the"),
+  ("fewer tokens than none", None, None, {"tokens": -1}, "tokens=-1"),
+  ("one token", None, None, {"tokens": 1}, "tokens=1 is below the"),
+  (
+    "no room for characters",
+    put("en.txt", "a note about soup and bread\n"),
+    None,
+    {"tokens": 8, "min_character_count": 1},
+    "tokens=8 has no room for",
+  ),
+  ("a balance of NaN", None, None, {"tokens": 20, "balance": float("nan")}, "balance=nan"),
+  ("a layer past the last", None, None, {"layers": (1,)}, "1 is not a layer of this model; it has 0 to 0"),
+  ("a layer of 400 digits", None, None, {"layers": (10**400,)}, "is not a layer of this model"),
+  ("a layer before the first", None, None, {"layers": (-1,)}, "-1 is not a layer of this model"),
+  ("a layer twice", None, None, {"layers": (0, 0)}, "layers=0,0 must name each layer once"),
+  ("weights of NaN", None, weights(lambda tensors: _nan(tensors)), {"layers": (0,)}, "holds NaN or infinity"),
+  ("no model", None, delete("model.safetensors"), _FEW, "no model.safetensors in"),
+  ("no tokenizer", None, delete("tokenizer.json"), _FEW, "tokenizer"),
+  ("settings that are no JSON", None, put("tokenizer_config.json", "{"), _FEW, "tokenizer_config.json is not JSON"),
+  ("deep settings", None, put("special_tokens_map.json", deep(100_000)), _FEW, "special_tokens_map.json is not JSON"),
+  ("a license elsewhere", None, link("LICENSE", "/etc/passwd"), {"layers": (0,)}, "outside of the model"),
+  ("padding that is none", None, edit("tokenizer.json", padding={"pad_id": 0}), _FEW, "is no tokenizer that"),
+]
+SHRINK = [
+  Bad(f"shrink: {name}", _shrunk(texts, change), shrunk(**wanted), words)
+  for name, texts, change, wanted, words in _SHRINK
+]
+
 _ADAPTER = [
   ("no config", delete("adapter_config.json"), "adapter_config.json is missing"),
   ("deep JSON", put("adapter_config.json", deep(100_000)), "is not JSON"),
@@ -1197,4 +1259,5 @@ TABLE = [
     *COMMANDS,
   ),
   *CONFIG_FILES,
+  *SHRINK,
 ]
