@@ -48,6 +48,7 @@ def load(name: str) -> Tokenizer:
     FileNotFoundError: the directory has no tokenizer, or the hub's one is not on this machine and cannot be had.
   """
   tokenizer, directory = _read(name)
+  _check_ids(tokenizer, name)  # first: whatever writes the tokenizer out counts up to the highest id
   if directory:
     with _refusing(f"the tokenizer of {name} cannot be used", passing=ValueError):
       tokenizer = tokenizer_settings.apply(tokenizer, directory)
@@ -57,6 +58,7 @@ def load(name: str) -> Tokenizer:
 def load_alone(name: str) -> Tokenizer:
   """The tokenizer of tokenizer.json alone, as a StaticEmbedding reads it: no other file counts. Else as `load`."""
   tokenizer, _ = _read(name)
+  _check_ids(tokenizer, name)
   return _checked(tokenizer, name)
 
 
@@ -83,14 +85,21 @@ def _cached(name: str) -> Path | None:
   return next((Path(path).parent for path in found if isinstance(path, str)), None)
 
 
+def _check_ids(tokenizer: Tokenizer, name: str) -> None:
+  """Raises ValueError where an id is past any table of embeddings."""
+  highest = max(tokenizer.get_vocab().values(), default=0)
+  if highest >= _IDS:
+    raise ValueError(
+      f"the tokenizer of {name} cannot be used (a token has the id {highest}, and no table of embeddings has {_IDS:,} "
+      "rows)"
+    )
+
+
 def _checked(tokenizer: Tokenizer, name: str) -> Tokenizer:
   with _refusing(f"the tokenizer of {name} cannot be used"):
     # Real files pad and cut to 128 tokens; lengths are decided elsewhere.
     tokenizer.no_padding()
     cutting(tokenizer, from_left(tokenizer))
-    highest = max(tokenizer.get_vocab().values(), default=0)
-    if highest >= _IDS:  # written out, it would be counted up to
-      raise ValueError(f"a token has the id {highest}, and no table of embeddings has {_IDS:,} rows")
     _check_growth(json.loads(tokenizer.to_str()))
     tokenizer.encode("a")
   return tokenizer

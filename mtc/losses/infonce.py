@@ -116,7 +116,7 @@ class InfoNCE:
     return sum(losses[1:], losses[0]) / len(losses)
 
   def negatives(self, local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array:
-    """i32[examples], over all directions, without columns that share a key with the row or that the guide leaves out."""
+    """i32[examples], over all directions; columns that share a key or that the guide leaves out do not count."""
 
     def summary(rows: cols.Rows, columns: cols.Columns, positive: Array, negative: Array) -> Array:
       return jnp.sum(negative & ~positive, axis=1)
