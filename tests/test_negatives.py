@@ -7,7 +7,8 @@ import pytest
 
 from mtc import data, negatives, train
 from mtc.config import Experiment, Task
-from mtc.losses import CoSENT, CosineRegression, InfoNCE, Matryoshka, Sigmoid, SimilarityDistillation
+from mtc.data.teacher import TextVectors
+from mtc.losses import CoSENT, CosineRegression, InfoNCE, Matryoshka, Sigmoid, SimilarityDistillation, Sum
 from mtc.models import ModelSpec
 
 TEXTS = [f"{a} {b}" for a in "soup bread oven recipe salt".split() for b in "goal match striker league".split()]
@@ -30,7 +31,7 @@ def scored(score) -> list[dict]:
 def count(tokenizer, tmp_path):
   """A function from a task's rows to its count."""
 
-  def count(rows, kind, loss=None, batch_size=8, steps=20):
+  def count(rows, kind, loss=None, batch_size=8, steps=20, change=lambda prepared: prepared):
     prepared = data.prepare(
       data.InMemory({"train": rows}),
       "train",
@@ -41,6 +42,7 @@ def count(tokenizer, tmp_path):
       cache_dir=tmp_path,
       progress=False,
     )
+    prepared = change(prepared)
     tasks = {"it": Task(data.InMemory({}), kind, loss or InfoNCE(), batch_size=batch_size)}
     sampler = data.Sampler({"it": prepared}, {"it": batch_size}, seed=0)
     return negatives.count(tasks, {"it": prepared}, sampler, steps)["it"]
@@ -71,6 +73,33 @@ NONE = {
   ),
   "one score": (scored(lambda i: 3), SCORED, CoSENT(), 8, "all scores of a batch are equal"),
 }
+
+
+def taught(prepared):
+  """The same examples with random vectors of a teacher."""
+  texts = len(prepared.text_keys)
+  return prepared._replace(
+    teacher=TextVectors([np.random.default_rng(0).normal(size=(texts, 4))], np.arange(texts), None)
+  )
+
+
+def test_two_single_texts_leave_nothing_to_compare(count):
+  """A row has one candidate, whose share is 1 whatever the teacher says."""
+  rows = [{"text": text} for text in TEXTS]
+  with pytest.raises(ValueError, match="task 'it': no example has a negative for SimilarityDistillation.*batch_size=2"):
+    count(rows, data.Texts(), SimilarityDistillation(), 2, change=taught)
+  assert count(rows, data.Texts(), SimilarityDistillation(), 4, change=taught).mean == 2
+
+
+def test_a_sum_is_refused_for_the_loss_that_has_none(count):
+  rows = pairs(lambda i: "yes")
+  loss = Sum((SimilarityDistillation(), InfoNCE()))
+  with pytest.raises(ValueError, match="no example has a negative for InfoNCE.*positives that differ"):
+    count(rows, data.Pairs(), loss, 8, change=taught)
+  with pytest.raises(ValueError, match="no example has a negative for CoSENT.*all scores of a batch are equal"):
+    count(scored(lambda i: 3), SCORED, Sum((CosineRegression(), CoSENT())))
+  with pytest.raises(ValueError, match="task 'it': CoSENT got examples without a score"):
+    count(rows, data.Pairs(), CoSENT())
 
 
 @pytest.mark.parametrize("name", NONE)

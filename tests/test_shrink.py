@@ -1,6 +1,7 @@
 """A smaller model out of a larger one, by its command and its function."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -166,6 +167,23 @@ def test_a_static_embedding(texts, tmp_path):
   assert report["tokens"]["after"] <= 600
   with pytest.raises(ValueError, match="a static embedding has no layers"):
     shrink("mtc-mini", tmp_path / "other", Shrinking(layers=(0,)))
+
+
+@pytest.mark.parametrize("beside", [{"do_lower_case": False}, {"cls_token": "[SEP]"}, {"add_eos_token": True}])
+def test_a_static_embedding_reads_no_settings_beside_its_tokenizer(texts, tmp_path, beside):
+  folder = tmp_path / "large"
+  shutil.copytree(models.directory_of("mtc-mini"), folder)
+  (folder / "tokenizer_config.json").write_text(json.dumps(beside))
+  tokenizer = json.loads((folder / "tokenizer.json").read_text())
+  tokenizer["truncation"] = {"direction": "Left", "max_length": 3, "strategy": "LongestFirst", "stride": 0}
+  (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+  (tmp_path / "posts.txt").write_text("\n".join(texts))
+  wanted = Shrinking(tokens=600, texts=(str(tmp_path / "posts.txt"),), min_character_count=1)
+  shrink(str(folder), tmp_path / "small", wanted)
+  before, after = load(folder), load(tmp_path / "small")
+  assert before.max_length == after.max_length == 3
+  found = whole(before.tokenizer, after.tokenizer, texts)
+  np.testing.assert_array_equal(after.encode(found), before.encode(found))
 
 
 def test_a_plain_directory_and_a_backbone_in_a_folder(large, data_dir, tmp_path):

@@ -203,15 +203,17 @@ def test_a_folder_that_looks_like_a_pattern_is_none(tmp_path, folder):
 @pytest.mark.parametrize(
   ("names", "message"),
   [
-    (["a.jsonl", "x.jsonl"], r"x\.jsonl does not exist; there is a\.jsonl, b\.jsonl; correct files\['train'\]"),
+    (["a.jsonl", "x.jsonl"], r"x\.jsonl does not exist; there is a\.jsonl, b\.jsonl, sub; correct files\['train'\]"),
     (["a.jsonl", "./a.jsonl"], r"a\.jsonl is in files\['train'\] twice: .*; name each file once"),
     (["*.jsonl", "b.jsonl"], r"b\.jsonl is in files\['train'\] twice"),
     ([], r"files\['train'\]=\(\) of .* names no file; use a name, a glob, or a list of them"),
+    (["sub"], r"sub in files\['train'\] is a directory; name a file, or a pattern such as 'sub/\*'"),
     (["a.jsonl", ""], r"files\['train'\]=\('a.jsonl', ''\) of .* names no file"),
   ],
 )
 def test_a_list_of_files_that_cannot_be_read(tmp_path, names, message):
   write(tmp_path, a="1", b="2")
+  (tmp_path / "sub").mkdir()
   source = Jsonl(tmp_path, {"train": names})
   for ask in (source.fingerprint, source.files_of, lambda split: anchors(source, split)):
     with pytest.raises((ValueError, OSError), match=message):
