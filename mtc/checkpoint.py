@@ -48,7 +48,7 @@ def mend_scores(directory: Path | epath.Path) -> None:
         continue
     except (OSError, ValueError, KeyError, TypeError):
       pass
-    logging.warning("the validation score in %s is damaged; this checkpoint counts as not measured", path)
+    logging.warning("the validation score in %s is damaged; this checkpoint counts as not measured", paths.shown(path))
     path.write_text(json.dumps(_score(_NOT_MEASURED)))
 
 
@@ -123,7 +123,10 @@ class Checkpoints:
         restored = self._restore(step, template)
       except _Damaged as error:
         logging.warning(
-          "checkpoint of step %d in %s is damaged, the one before it is used: %s", step, self._directory, error
+          "checkpoint of step %d in %s is damaged, the one before it is used: %s",
+          step,
+          paths.shown(self._directory),
+          error,
         )
         damaged.append(step)
         continue

@@ -63,6 +63,11 @@ def open_plain(make: Callable[[str], T], directory: Path) -> T:
     return made
 
 
+def shown(path: Any) -> str:
+  """The path as text that can be printed: bytes that are not UTF-8 are written as escapes."""
+  return os.fspath(path).encode("utf-8", "backslashreplace").decode()
+
+
 def check_text(name: str, value: str) -> None:
   """Raises ValueError for an argument or a field with bytes that are not UTF-8, which no file here can record."""
   try:

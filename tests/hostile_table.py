@@ -349,7 +349,7 @@ _TEST = [
     search(queries='{"_id": "q", "text": null}\n'),
     beir,
     "skip",
-    "(qrels); is the split empty?; split train: 1 query left out (field 'text' is missing or not a string)",
+    "(qrels); is the split empty?; split train: 1 query left out (field 'text' is missing)",
   ),
   (
     "pairs with an id that the corpus lacks",

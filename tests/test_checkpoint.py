@@ -106,12 +106,13 @@ def test_a_message_has_the_name_that_the_user_gave(tmp_path, monkeypatch):
 
 def test_a_name_that_needs_a_descriptor_is_refused_where_there_are_none(tmp_path, monkeypatch):
   monkeypatch.setattr(paths, "_DESCRIPTORS", tmp_path / "none")
-  with pytest.raises(ValueError, match=r"/\[v1\] has characters .* use a path of letters, digits"):
+  with pytest.raises(ValueError, match=r"/\[v1\] holds '\[', .* use a path without it"):
     Checkpoints(tmp_path / "[v1]")
-  with pytest.raises(ValueError, match=r"\[v1\] has characters"), remote.workdir(str(tmp_path / "[v1]")):
+  with pytest.raises(ValueError, match=r"\[v1\] holds '\['"), remote.workdir(str(tmp_path / "[v1]")):
     pass
   assert not (tmp_path / "[v1]" / "config.json").exists()
   _close_after_saving(tmp_path / "v 1", 1)
+  _close_after_saving(tmp_path / "lr=0.1, (a+b)@4~", 1)
 
 
 def test_a_checkpoint_whose_files_were_not_merged_is_not_saved(tmp_path, monkeypatch):
