@@ -36,11 +36,16 @@ def queries(examples: Embeddings, offset: Array | int = 0) -> Columns:
   return Columns(full_precision(examples.anchor), examples.keys, owner, examples.weight > 0, teacher)
 
 
+def positives(examples: Embeddings) -> Array:
+  """The vectors of the positives, float[examples, dim]; the config refuses losses that ask single texts for them."""
+  assert examples.positive is not None
+  return examples.positive
+
+
 def documents(examples: Embeddings, offset: Array | int = 0) -> Columns:
   """The positives of examples, of which the first is row `offset` of `everyone`; there must be some."""
-  assert examples.positive is not None  # the config refuses such a loss for single texts
   teacher = None if examples.teacher is None else examples.teacher[:, 1]
-  return queries(examples, offset)._replace(vectors=full_precision(examples.positive), teacher=teacher)
+  return queries(examples, offset)._replace(vectors=full_precision(positives(examples)), teacher=teacher)
 
 
 def hard_negatives(examples: Embeddings, offset: Array | int = 0) -> Columns | None:

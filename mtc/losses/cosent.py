@@ -1,12 +1,11 @@
 """CoSENT: pairs with a higher score should have a higher cosine."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from mtc.losses.columns import full_precision
+from mtc.losses.columns import full_precision, positives
 from mtc.losses.fields import require_positive
 from mtc.types import Array, Embeddings
 
@@ -27,12 +26,16 @@ class CoSENT:
   sentence-transformers 6.2.
   """
 
-  single: ClassVar[bool] = False
   scale: float = 20.0
 
   def validate(self, dim: int) -> None:
     """Raises ValueError for a field that cannot be right."""
     require_positive("CoSENT", "scale", self.scale)
+
+  @property
+  def single(self) -> bool:
+    """A score belongs to a pair."""
+    return False
 
   def teacher_dim(self, dim: int) -> int:
     """No teacher is needed."""
@@ -53,7 +56,7 @@ class CoSENT:
     """f32[examples]; see `Loss`. Raises ValueError for examples without a score."""
     if everyone.score is None:
       raise ValueError(_NO_SCORE)
-    cosines = jnp.sum(full_precision(everyone.anchor) * full_precision(everyone.positive), axis=-1)
+    cosines = jnp.sum(full_precision(everyone.anchor) * full_precision(positives(everyone)), axis=-1)
     # Sorted by score, the partners of a pair are a suffix: n log n instead of n^2.
     order = jnp.argsort(jnp.where(everyone.weight > 0, everyone.score, 0))
     score, real = everyone.score[order], everyone.weight[order] > 0

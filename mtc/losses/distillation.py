@@ -1,7 +1,6 @@
 """Distillation: the embeddings, or their similarities, should be a teacher's."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -26,10 +25,13 @@ class EmbeddingDistillation:
   cosine; for unit vectors its squared error is `2 / dim` times that.
   """
 
-  single: ClassVar[bool] = True
-
   def validate(self, dim: int) -> None:
     """There is no field to be wrong."""
+
+  @property
+  def single(self) -> bool:
+    """A text is compared with what the teacher says of it."""
+    return True
 
   def teacher_dim(self, dim: int) -> int:
     """As many dimensions as the embeddings have."""
@@ -78,7 +80,6 @@ class SimilarityDistillation:
   sentence-transformers 6.2 over `temperature ** 2`, a factor that would change the weight among other tasks.
   """
 
-  single: ClassVar[bool] = True
   temperature: float = 0.05
   teacher_temperature: float = 0.0  # 0 = as `temperature`
   block: int = 0  # columns of the logit matrix that are in memory at a time; 0 = all
@@ -90,6 +91,11 @@ class SimilarityDistillation:
     if self.teacher_temperature:
       require_positive("SimilarityDistillation", "teacher_temperature", self.teacher_temperature)
     require_block("SimilarityDistillation", self.block)
+
+  @property
+  def single(self) -> bool:
+    """A text is compared with what the teacher says of it."""
+    return True
 
   def teacher_dim(self, dim: int) -> int:
     """Any number of dimensions will do."""

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 import math
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +50,6 @@ class InfoNCE:
   GISTEmbed, arXiv 2402.16829 section 3, with the margins and the numbers of GISTEmbedLoss of sentence-transformers 6.2.
   """
 
-  single: ClassVar[bool] = False
   temperature: float = 0.05
   learn_temperature: bool = False  # it starts at `temperature`, and stays at 0.01 or above
   directions: tuple[str, ...] = ("query_to_doc",)
@@ -90,6 +88,11 @@ class InfoNCE:
       raise ValueError(f"guide_margin={self.guide_margin} of InfoNCE is not in [0, 1); 0.05 leaves out a little more")
     if self.guide_margin and not self.guide:
       raise ValueError(f"guide_margin={self.guide_margin} of InfoNCE has no guide; use guide='absolute' or 'relative'")
+
+  @property
+  def single(self) -> bool:
+    """A text is compared with its positive."""
+    return False
 
   def teacher_dim(self, dim: int) -> int:
     """A guide may have any number of dimensions."""
@@ -148,7 +151,7 @@ class InfoNCE:
     if self.guide and everyone.teacher is None:
       raise ValueError("InfoNCE has a guide and got examples without a teacher's vectors; set `teacher` of the task")
     row_side, column_side = direction.split("_to_")
-    rows = cols.local_rows(local.anchor if row_side == "query" else local.positive, local, offset)
+    rows = cols.local_rows(local.anchor if row_side == "query" else cols.positives(local), local, offset)
 
     def summarise(columns: cols.Columns, hard: bool) -> PyTree:
       mine, same = cols.own(rows, columns), cols.meet(rows, columns)

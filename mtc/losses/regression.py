@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 import math
-from typing import ClassVar
 
 import jax.numpy as jnp
 
-from mtc.losses.columns import full_precision
+from mtc.losses.columns import full_precision, positives
 from mtc.types import Array, Embeddings
 
 
@@ -20,7 +19,6 @@ class CosineRegression:
   CosineSimilarityLoss of sentence-transformers 6.2.
   """
 
-  single: ClassVar[bool] = False
   score_range: tuple[float, float] = (0.0, 1.0)  # the scores of which the cosines should be 0 and 1
 
   def validate(self, dim: int) -> None:
@@ -29,6 +27,11 @@ class CosineRegression:
       raise ValueError(f"score_range={self.score_range} of CosineRegression is not two numbers; use e.g. (0, 5)")
     if not self.score_range[0] < self.score_range[1]:
       raise ValueError(f"score_range={self.score_range} of CosineRegression does not rise; put the lower score first")
+
+  @property
+  def single(self) -> bool:
+    """A score belongs to a pair."""
+    return False
 
   def teacher_dim(self, dim: int) -> int:
     """No teacher is needed."""
@@ -46,5 +49,5 @@ class CosineRegression:
     if local.score is None:
       raise ValueError("CosineRegression got examples without a score; use it with `Scored` examples")
     low, high = self.score_range
-    cosines = jnp.sum(full_precision(local.anchor) * full_precision(local.positive), axis=-1)
+    cosines = jnp.sum(full_precision(local.anchor) * full_precision(positives(local)), axis=-1)
     return jnp.square(cosines - (local.score - low) / (high - low))

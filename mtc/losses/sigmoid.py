@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 import math
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +25,6 @@ class Sigmoid:
   Reference: arXiv 2303.15343 eq. 1 and algorithm 1.
   """
 
-  single: ClassVar[bool] = False
   temperature: float = 0.1
   bias: float = -10.0  # negative: nearly all pairs are negatives, and training should not begin by learning that
   learn: bool = True  # temperature and bias, from these values on
@@ -40,6 +38,11 @@ class Sigmoid:
     require_block("Sigmoid", self.block)
     if not math.isfinite(self.bias):
       raise ValueError(f"bias={self.bias} of Sigmoid is not a number; -10 is usual")
+
+  @property
+  def single(self) -> bool:
+    """A text is compared with its positive."""
+    return False
 
   def teacher_dim(self, dim: int) -> int:
     """No teacher is needed."""
