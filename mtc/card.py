@@ -141,12 +141,13 @@ def of_shrunk(embedder: Embedder, report: Mapping[str, Any], teacher: str = "") 
   fields, body = _parsed(teacher)
   tokens, layers, coverage = report["tokens"], report["layers"], report["coverage"]
   done = [f"{tokens['after']:,} of {tokens['before']:,} tokens" if coverage else "all tokens"]
-  done += [f"the layers {', '.join(map(str, layers['kept']))} of {layers['before']}" if layers["before"] else ""]
+  if len(layers["kept"]) < layers["before"]:
+    done.append(f"the layers {', '.join(map(str, layers['kept']))} of {layers['before']} (from 0)")
   base = {"base_model": report["model"]} if _is_hub_name(report["model"]) else {}
   parts = [
     _yaml(fields | base),
     f"# Text embeddings of {embedder.width} dimensions",
-    f"A smaller {_code(report['model'])}: `mtc.shrink` kept {' and '.join(filter(None, done))}, with their weights; it "
+    f"A smaller {_code(report['model'])}: `mtc.shrink` kept {' and '.join(done)}, with their weights; it "
     f"trained nothing. {_sizes(embedder)}",
     _table(
       ["", "before", "after"],

@@ -116,7 +116,7 @@ def _summary(report: Mapping[str, Any]) -> str:
   lines = ["".join(f"{cell:<15}" for cell in ("group", *names))] if report["coverage"] else []
   for group, row in report["coverage"].items():
     lines.append(f"{group:<15}{row['texts']:<15,}" + "".join(f"{row[name]:<15.4f}" for name in names[1:]))
-  lines.append(f"layers kept: {', '.join(map(str, report['layers']['kept']))} of {report['layers']['before']}")
+  lines.append(f"layers: {report['layers']['before']} -> {len(report['layers']['kept'])}")
   for name in ("tokens", "parameters", "bytes"):
     lines.append(f"{name}: {report[name]['before']:,} -> {report[name]['after']:,}")
   return "\n".join(lines)

@@ -129,6 +129,7 @@ COMMANDS = {
   "mine": ["mtc.mine", "--model={model}", "--input={pairs}", "--output={disk}/hard.jsonl"],
   "average": ["mtc.average", "--models={model},{another}", "--output={disk}/mean"],
   "export": ["mtc.export", "--model={model}", "--numpy={disk}/weights.npz"],
+  "shrink": ["mtc.shrink", "--model={model}", "--layers=0", "--output={disk}/small"],
   "evaluate": [
     "mtc.evaluate", "--config=configs/multitask.py", "--config.data_dir={data}", "--model={model}",
     "--output={disk}/e.json", "--report={disk}/page.html",

@@ -95,7 +95,7 @@ def test_what_is_printed_and_saved(large, small, data_dir):
     assert row["texts_kept"] == pytest.approx(np.mean([kept >= set(text) for text in tokens]))
     assert row["unknown_before"] == 0 < row["unknown_after"] < 0.5
     assert f"{group:<15}{row['texts']:<15,}{row['tokens_kept']:<15.4f}" in printed
-  assert f"tokens: {tokenizer.get_vocab_size()} -> 100" in printed and "layers kept: 0 of 1" in printed
+  assert f"tokens: {tokenizer.get_vocab_size()} -> 100" in printed and "layers: 1 -> 1" in printed
   assert str(out) in printed
 
 
@@ -202,11 +202,13 @@ def test_a_plain_directory_and_a_backbone_in_a_folder(large, data_dir, tmp_path)
   modules += [{"idx": 1, "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]
   (nested / "modules.json").write_text(json.dumps(modules))  # and no Normalize
   (_folder(nested / "1_Pooling") / "config.json").write_text('{"pooling_mode": "cls", "word_embedding_dimension": 16}')
-  (nested_backbone / "sentence_bert_config.json").write_text('{"max_seq_length": 33}')
+  for name in ("bert", "xlm-roberta"):
+    (nested_backbone / f"sentence_{name}_config.json").write_text('{"max_seq_length": 33}')
   shrink(str(nested), tmp_path / "other", Shrinking(tokens=75, texts=(str(data_dir),)))
   found = load(tmp_path / "other")
   assert (found.max_length, found.spec.pooling) == (33, "cls")
   assert (tmp_path / "other" / "0_Transformer" / "model.safetensors").is_file()
+  assert (tmp_path / "other" / "0_Transformer" / "sentence_xlm-roberta_config.json").is_file()
   assert (tmp_path / "other" / "modules.json").read_bytes() == (nested / "modules.json").read_bytes()
 
 

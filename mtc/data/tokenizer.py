@@ -1,7 +1,7 @@
 """Tokenizers: loaded from a model directory, or trained on the task texts; saved so that AutoTokenizer loads them."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 import contextlib
 import hashlib
 import itertools
@@ -307,6 +307,12 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> tuple
         cut += 1
       ids.append(row)
   return ids, cut
+
+
+def of_settings(settings: Mapping[str, Any]) -> Tokenizer:
+  """The tokenizer of the content of a tokenizer.json; raises ValueError where the library does not read it."""
+  with _refusing("the tokenizer cannot be changed so"):
+    return Tokenizer.from_str(json.dumps(settings))
 
 
 def flat(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -196,7 +196,7 @@ class Vocabulary:
       token | {"id": place[token["id"]]} for token in settings["added_tokens"] if token["id"] in place
     ]
     _renumber(settings["post_processor"], place)
-    made = Tokenizer.from_str(json.dumps(settings))
+    made = tokenizers_.of_settings(settings)
     expected = {token: place[index] for token, index in self.ids.items() if index in place}
     if made.get_vocab() != expected:
       wrong = sorted(set(made.get_vocab().items()) ^ set(expected.items()))[:3]
@@ -230,7 +230,7 @@ def save_trimmed(tokenizer: Tokenizer, directory: Path, source: Path, max_length
   if padding and (pad := tokenizer.token_to_id(padding["pad_token"])) is not None:
     settings["padding"] = padding | {"pad_id": pad}
   settings["truncation"] = raw.get("truncation")
-  made = Tokenizer.from_str(json.dumps(settings))
+  made = tokenizers_.of_settings(settings)
   tokenizers_.save(made, directory, max_length=max_length)
   made.save(str(directory / "tokenizer.json"))  # with the truncation of its source, which `save` would drop
   path = directory / "tokenizer_config.json"

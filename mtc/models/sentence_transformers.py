@@ -177,7 +177,8 @@ def copy_around(source: str | pathlib.Path, directory: str | pathlib.Path, dtype
   source, directory = pathlib.Path(source), pathlib.Path(directory)
   _, folders = _read_modules(source)
   names = [source / "modules.json", source / "config_sentence_transformers.json"]
-  names += [folders[0] / "sentence_bert_config.json", *(folder / "config.json" for folder in folders[1:])]
+  # The older versions call the settings of a backbone by its architecture: sentence_xlm-roberta_config.json.
+  names += [*folders[0].glob("sentence_*_config.json"), *(folder / "config.json" for folder in folders[1:])]
   for folder in folders:  # also those without a file, such as that of Normalize
     (directory / folder.relative_to(source)).mkdir(parents=True, exist_ok=True)
   for path in names:
