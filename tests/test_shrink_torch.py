@@ -90,7 +90,7 @@ def test_a_text_whose_tokens_are_kept_has_the_same_vector(kind, tokenizer, unigr
   before = written(backbone, tmp_path / "large", "lasttoken" if kind == "byte_level" else "mean", torch.nn.Tanh())
   # After a prompt the first word of a text can have other tokens: bytes with a space before it.
   (tmp_path / "en.txt").write_text("\n".join([*SEEN, *(PROMPTS["query"] + text for text in SEEN)]))
-  size = 300 if kind == "byte_level" else 90
+  size = 380 if kind == "byte_level" else 90  # 256 of them are bytes
   report = shrink(str(tmp_path / "large"), tmp_path / "small", Shrinking(size, texts=(str(tmp_path / "en.txt"),)))
   assert report["coverage"]["en"]["texts_kept"] == 1 and report["tokens"]["after"] < report["tokens"]["before"]
   after = sentence_transformers.SentenceTransformer(str(tmp_path / "small"), device="cpu")
