@@ -443,8 +443,8 @@ def test_texts_of_each_kind_of_file(tmp_path):
 @pytest.mark.parametrize(
   "name, content, message",
   [
-    ("a.jsonl", '{"text": "x"}\n{"txt": "y"}\n', r"a\.jsonl:2: no text in field 'text'; the row has txt"),
-    ("a.jsonl", '{"text": 3}\n', r"a\.jsonl:1: no text"),
+    ("a.jsonl", '{"text": "x"}\n{"txt": "y"}\n', r"a\.jsonl:2: field 'text' is missing .the row has txt"),
+    ("a.jsonl", '{"text": 3}\n', r"a\.jsonl:1: field 'text' is not a string .got 3, an int"),
     ("a.jsonl", "{broken\n", r"a\.jsonl:1: broken JSON"),
     ("a.csv", "text\n", "unknown kind; use .jsonl"),
     ("a.jsonl", "", "holds no text"),
