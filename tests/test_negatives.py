@@ -110,7 +110,7 @@ def test_a_task_without_a_negative_is_refused(count, name):
 
 
 def test_the_count_is_what_masking_leaves(count):
-  # Four labels of five texts: of the 7 other examples of a batch of 8, those of its own label are none.
+  # Four labels of five texts: of the 7 other examples of a batch of 8, those with the same label do not count.
   found = count(labelled(lambda i: f"{i % 4}"), LABELS)
   assert 7 * 0.6 < found.mean < 7 * 0.9 and found.without == 0 and found.batches == 8
   # 20 rows are five whole batches of 4: no batch holds a row twice.

@@ -152,7 +152,7 @@ def test_every_layout_is_the_same_run(config, one, data_dir, tmp_path, count, de
 
 
 def test_a_run_begun_by_two_processes_goes_on_in_one(config, one, data_dir, tmp_path):
-  workdir = tmp_path / "[v1]" / "run"  # each process has a name of its own for it
+  workdir = tmp_path / "[v1]" / "run"  # each process has another name for it
   run(config, workdir, 2, 2, "--config.stop_after=3")
   assert_same_run(one, run(config, workdir, 1, 4), data_dir)
 

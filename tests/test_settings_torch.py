@@ -210,7 +210,7 @@ def _write_llama(folder):
 
 
 def test_the_end_of_a_decoder_survives_an_export(tmp_path):
-  """Of E5-Mistral, whose tokenizer.json has no `</s>`: transformers 5 adds it to what mtc writes."""
+  """Tests E5-Mistral, whose tokenizer.json has no `</s>`: transformers 5 adds it to what mtc writes."""
   folder = tmp_path / "base"
   sizes = {"num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 48, "max_position_embeddings": 64}
   config = transformers.MistralConfig(
