@@ -3,6 +3,8 @@ NumPy arrays.
 
 A smaller copy of a model directory:
   python -m mtc.export --model runs/a/export --output small --dtype float16
+The same in 4 bits where a model was quantised to 4 bits, as mtc-mini was (only mtc reads it):
+  python -m mtc.export --model mtc-mini --output small --dtype q4_0
 Its weights as flat NumPy arrays:
   python -m mtc.export --model runs/a/export --numpy weights.npz
 """
@@ -17,7 +19,7 @@ import numpy as np
 from mtc import cli, data, models, parallel, whole
 from mtc.embed import Embedder, load
 
-DTYPES = ("float32", "float16", "bfloat16")
+DTYPES = ("float32", "float16", "bfloat16", "q4_0")
 
 
 def write(embedder: Embedder, directory: Path, card: str = "", dtype: str = "float32") -> None:
@@ -143,6 +145,8 @@ if __name__ == "__main__":
     "model", "", "Directory of the model (an export of mtc, sentence-transformers or Hugging Face), or mtc-mini."
   )
   flags.DEFINE_string("output", "", "Directory to write the model to. It must not exist.")
-  flags.DEFINE_enum("dtype", "float32", DTYPES, "Number type of the weights in the output.")
+  flags.DEFINE_enum(
+    "dtype", "float32", DTYPES, "Number type of the weights in the output. q4_0 keeps 4-bit weights as they are."
+  )
   flags.DEFINE_string("numpy", "", "File .npz to write the weights to, instead of a model directory.")
   app.run(_main, flags_parser=cli.parse_flags)

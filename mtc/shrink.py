@@ -159,6 +159,9 @@ if __name__ == "__main__":
     "min_character_count", Shrinking.min_character_count, "Number of occurrences from which a character is kept."
   )
   flags.DEFINE_enum(
-    "dtype", None, export.DTYPES, "Number type of the weights in the output. By default as in the model."
+    "dtype",
+    None,
+    export.DTYPES,
+    "Number type of the weights in the output, by default as in the model. q4_0 keeps 4-bit weights as they are.",
   )
   app.run(_main, flags_parser=cli.parse_flags)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtc.models import masked_lm
+from mtc.models import gguf_file, masked_lm
 from mtc.models.architecture import family, is_static, sizes
 from mtc.models.encoder import build
 from mtc.models.family import Config, Path, Table
@@ -58,7 +58,7 @@ def resolve(pretrained: str, named: str = "") -> pathlib.Path:
   import huggingface_hub
   from huggingface_hub.errors import HFValidationError
 
-  patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md", "LICENSE*", "NOTICE*"]
+  patterns = ["*.json", "*.safetensors", "model.gguf", "*.txt", "*.model", "README.md", "LICENSE*", "NOTICE*"]
   try:
     return pathlib.Path(huggingface_hub.snapshot_download(pretrained, allow_patterns=patterns, etag_timeout=5))
   except (OSError, HFValidationError) as error:
@@ -137,8 +137,9 @@ def load_masked_lm(directory: str | pathlib.Path, config: Config) -> PyTree:
 
 
 def stored_dtype(directory: str | pathlib.Path) -> str:
-  """What the weights of a model directory are stored in: float16 or bfloat16 where all are, else float32."""
-  return common_dtype(_tensors(pathlib.Path(directory)))
+  """What the weights of a model directory are stored in: q4_0, float16 or bfloat16 where all are, else float32."""
+  tensors = list(_tensors(pathlib.Path(directory)))
+  return "q4_0" if any(tensor.file.suffix == ".gguf" for tensor in tensors) else common_dtype(tensors)
 
 
 def stored_bytes(directory: str | pathlib.Path) -> int:
@@ -161,8 +162,9 @@ def save_backbone(
 
   Args:
     head: the tree of `params["masked_lm"]`: AutoModelForMaskedLM then loads both.
-    dtype: of the file: float32, float16 or bfloat16. Other tools compute in float32 all the same, as `mtc` does, for
-      that is what `config.json` says; with a table of words, sentence-transformers computes in the dtype of the file.
+    dtype: of the file: float32, float16, bfloat16, or q4_0 for `model.gguf`, which only `mtc` reads (see
+      `gguf_file`). Other tools compute in float32, as `mtc` does, because `config.json` says so; with a static
+      embedding, sentence-transformers computes in the dtype of the file.
   """
   directory, architecture = pathlib.Path(directory), family(config)
   directory.mkdir(parents=True, exist_ok=True)
@@ -173,7 +175,12 @@ def save_backbone(
     model, prefix = names.model, names.backbone
     tensors = _named(masked_lm.head_table(config), head)
   tensors |= {prefix + name: value for name, value in _named(table, backbone).items()}
-  write(directory / "model.safetensors", tensors, dtype)
+  if dtype == "q4_0":
+    if is_static(config):
+      raise ValueError("a static embedding cannot be stored as q4_0; use float16")
+    gguf_file.write(directory / "model.gguf", tensors)
+  else:
+    write(directory / "model.safetensors", tensors, dtype)
   if is_static(config):
     return  # sentence-transformers, which alone reads it, wants no config.json
   saved = {**config, "architectures": [model], "dtype": "float32"}
@@ -256,6 +263,9 @@ def _tensors(directory: pathlib.Path) -> Iterator[Stored]:
   index = directory / "model.safetensors.index.json"
   if (directory / "model.safetensors").is_file():
     yield from stored(directory / "model.safetensors")
+    return
+  if (directory / "model.gguf").is_file():
+    yield from gguf_file.stored(directory / "model.gguf")
     return
   if not index.is_file():
     pickles = sorted(path.name for path in directory.glob("*.bin"))

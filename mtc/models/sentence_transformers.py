@@ -118,7 +118,7 @@ def save_sentence_transformer(
     prompts: role -> the text that precedes each input; "query" and "document" are always written.
     max_length: in tokens, with the special ones.
     activation: what follows the projection: identity or tanh.
-    dtype: of the projection's file: float32, float16 or bfloat16.
+    dtype: of the projection's file: float32, float16 or bfloat16; q4_0 = float16.
     static: the backbone is a table of words, which pools by the mean and whose tokenizer cuts texts.
     defaults: what `SentenceTransformer` takes where a call names nothing else: `default_prompt_name` (of a text without
       a prompt), `similarity_fn_name` (of `similarity`) and `truncate_dim` (the first dimensions of a vector).
@@ -160,7 +160,7 @@ def save_sentence_transformer(
     }
     folder = directory / f"{names.index('Dense')}_Dense"
     _write_json(folder / "config.json", dense)
-    write(folder / "model.safetensors", {"linear.weight": kernel.T, "linear.bias": bias}, dtype)
+    write(folder / "model.safetensors", {"linear.weight": kernel.T, "linear.bias": bias}, _of_modules(dtype))
 
 
 def copy_around(source: str | pathlib.Path, directory: str | pathlib.Path, dtype: str = "") -> pathlib.Path:
@@ -169,7 +169,7 @@ def copy_around(source: str | pathlib.Path, directory: str | pathlib.Path, dtype
   Args:
     source: a directory that `load_sentence_transformer` reads.
     directory: to write to.
-    dtype: of projections; "" = as they are stored.
+    dtype: of projections; "" = as they are stored; q4_0 = float16.
 
   Returns:
     Where the backbone belongs: `directory` or a folder in it.
@@ -188,8 +188,13 @@ def copy_around(source: str | pathlib.Path, directory: str | pathlib.Path, dtype
     if (path := folder / "model.safetensors").is_file():
       tensors = [tensor for tensor in stored(path) if tensor.floating]
       values = {tensor.name: tensor.read() for tensor in tensors}
-      write(directory / path.relative_to(source), values, dtype or common_dtype(tensors))
+      write(directory / path.relative_to(source), values, _of_modules(dtype) or common_dtype(tensors))
   return directory / folders[0].relative_to(source)
+
+
+def _of_modules(dtype: str) -> str:
+  """Blocks of 4 bits are for backbones only."""
+  return "float16" if dtype == "q4_0" else dtype
 
 
 def _read_modules(directory: pathlib.Path) -> tuple[list[str], list[pathlib.Path]]:
