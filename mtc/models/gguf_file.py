@@ -1,6 +1,6 @@
 """GGUF files that hold float16 weights of a quantised model in a quarter of the size, without loss.
 
-In Q4_0, 32 weights share a float16 scale and have 4 bits each. A model that was quantised so and then written as float16
+In Q4_0, 32 weights share a float16 scale and have 4 bits each. A model that was quantised so, then written as float16,
 lost no information, and `write` finds its 4 bits again. Tensors keep their Hugging Face names, so `mtc` reads such a
 file, and transformers and llama.cpp do not.
 """
