@@ -22,7 +22,7 @@ from mtc.data.builtin import grammar, tasks, world
 ROOT = Path(__file__).parents[2]
 
 # Of `_digest()`. Change it together with a word or a rule: results on the built-in data are then others.
-GOLDEN = "5839e9f912bf0721"
+GOLDEN = "28a76ca8bc5c5d0b"
 
 
 def _digest() -> str:
@@ -78,16 +78,20 @@ def test_languages_have_the_same_concepts_with_as_many_forms():
       forms = [form for some in words[facet].values() for form in some]
       assert len(forms) == len(set(forms)), f"a form of {facet} in {language} says two things"
       assert all(len(some) == len(english[facet][name]) >= 6 for name, some in words[facet].items())
+    assert list(words["noun"]) == [*words["theme"], *words["event"]]
 
 
 def test_posts_are_many_short_distinct_and_in_three_scripts():
   posts = world.posts()
-  assert len(posts) == len({post.text for post in posts}) == 12_000
+  assert len(posts) == len({post.text for post in posts}) == 6_000
   counts = collections.Counter(post.language for post in posts)
-  assert len(counts) == 6 and min(counts.values()) > 1_500
+  assert len(counts) == 6 and min(counts.values()) > 800
   for post in posts:
     if post.language != "zh":
-      assert 8 <= len(post.text.split()) <= 40, post.text
+      assert 12 <= len(post.text.split()) <= 30, post.text
+    else:
+      assert 20 <= len(post.text) <= 60, post.text
+  assert np.mean([grammar.count(post.text, post.language) for post in posts]) < 20.5
   scripts = {
     language: {
       unicodedata.name(char).split()[0]
@@ -103,9 +107,9 @@ def test_posts_are_many_short_distinct_and_in_three_scripts():
     "de": {"LATIN"},
     "fr": {"LATIN"},
     "es": {"LATIN"},
-    "ru": {"CYRILLIC", "LATIN"},
+    "ru": {"CYRILLIC"},
     "zh": {"CJK"},
-  }  # the one Latin letter of Russian is in 3D-принтер
+  }
 
 
 def test_frames_leave_no_traces():
@@ -124,7 +128,7 @@ def test_no_label_stands_in_a_text():
 def test_topics_stories_and_tags_are_as_many_as_promised():
   assert len({label for labels in _labels("interest", "train") for label in labels}) == 24
   stories = {split: {labels[0] for labels in _labels("storyline", split)} for split in tasks.STORY_SPLITS}
-  assert sum(map(len, stories.values())) == len(set.union(*stories.values())) == 800
+  assert sum(map(len, stories.values())) == len(set.union(*stories.values())) == 600
   counts = [len(labels) for labels in _labels("hashtag", "train")]
   assert min(counts) >= 2 and np.mean(counts) > 2.5
 
@@ -182,8 +186,15 @@ def _concepts(query: str, language: str) -> set[tuple[str, str]]:
   """What a query asks for, by its own words; empty if they can be read in no way or in several."""
   words = grammar.words(language)
   said = {form: (facet, name) for facet in grammar.FACETS for name, forms in words[facet].items() for form in forms}
-  asking = re.split(r"\{.*\}", words["query"]["question"][0])
-  skipped = [*words["query"]["prefix"], *(part.strip() for part in asking), ",", "，"]
+  said |= {grammar.bare(language, form): concept for form, concept in said.items()}
+  for facet in ("theme", "event"):
+    said |= {form: (facet, name) for name in words[facet] for form in words["noun"][name]}
+  skipped = {*words["query"]["suffix"], ",", "，"}
+  for name, (frame,) in ((name, frames) for name, frames in words["query"].items() if len(frames) == 1):
+    asking = [part.strip() for part in re.split(r"\{\w+\}", frame) if part.strip()]
+    if name in words["theme"]:  # its longest part says it: "who is hiring"
+      said[max(asking, key=len)] = ("theme", name)
+    skipped |= {part for part in asking if part not in said}
 
   def readings(text: str) -> list[set[tuple[str, str]]]:
     if not text:
@@ -204,7 +215,7 @@ def test_translations_are_complete():
   languages = collections.defaultdict(set)
   for row in tasks.rows("translations", "test"):
     languages[row["id"]].add(row["language"])
-  assert len(languages) == 120 and all(found == set(grammar.LANGUAGES) for found in languages.values())
+  assert len(languages) == 90 and all(found == set(grammar.LANGUAGES) for found in languages.values())
 
 
 def test_tfidf_on_interest():
@@ -275,7 +286,7 @@ def test_a_fresh_process_generates_the_same_in_under_five_seconds_and_reads_it_w
 
 def test_two_processes_prepare_one_directory(tmp_path: Path):
   code = f"from mtc.data import builtin; print(len(list(builtin.rows('sts', 'train', {str(tmp_path)!r}))))"
-  assert [_finish(process) for process in [_run(code), _run(code)]] == ["3000", "3000"]
+  assert [_finish(process) for process in [_run(code), _run(code)]] == ["1800", "1800"]
   assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [f"builtin-sts-{builtin.fingerprint()}"]
 
 
@@ -292,8 +303,8 @@ def test_a_cache_may_have_any_name(tmp_path: Path, name: str):
 def test_a_read_only_package_prepares_into_the_cache_of_the_user(tmp_path: Path):
   package = tmp_path / "package"
   shutil.copytree(ROOT / "mtc", package / "mtc", ignore=shutil.ignore_patterns("__pycache__"))
-  words = package / "mtc/data/builtin/words/en.py"
-  words.write_text(words.read_text(encoding="utf-8").replace("a young start-up", "a young firm"), encoding="utf-8")
+  words = package / "mtc/data/builtin/words/en.txt"
+  words.write_text(words.read_text(encoding="utf-8").replace("our start-up", "our new firm"), encoding="utf-8")
   before = sorted(path for path in package.rglob("*"))
   for path in [package, *before]:
     path.chmod(0o555 if path.is_dir() else 0o444)

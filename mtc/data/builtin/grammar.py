@@ -1,13 +1,13 @@
-"""From concepts to sentences: reads the words of a language and says a post or a query in it."""
+"""From concepts to sentences: reads the words of a language and writes a post or a query with them."""
 
 import functools
-import importlib
+from importlib import resources
 from random import Random
 import re
 
 LANGUAGES = ("en", "de", "fr", "es", "ru", "zh")
 FACETS = ("domain", "theme", "actor", "event", "object", "place")
-MAX_WORDS = 40
+MIN_WORDS, MAX_WORDS = 12, 25
 
 Words = dict[str, dict[str, list[str]]]
 Forms = dict[str, str]
@@ -16,8 +16,8 @@ Forms = dict[str, str]
 def read(table: str) -> Words:
   """Reads `[section]` lines, each followed by `name: form | form | ...`, where an indented line continues the last.
 
-  >>> read("[actor]\\ncity: the mayor |\\n  a town hall")
-  {'actor': {'city': ['the mayor', 'a town hall']}}
+  >>> read("[actor]\\nfamily: our family business |\\n  our traditional firm")
+  {'actor': {'family': ['our family business', 'our traditional firm']}}
   """
   words: Words = {}
   section: dict[str, list[str]] = {}
@@ -32,70 +32,76 @@ def read(table: str) -> Words:
 
 @functools.cache
 def words(language: str) -> Words:
-  """The words of one of `LANGUAGES`: for each facet its concepts' forms, and the frames that sentences are made of."""
-  return read(importlib.import_module(f"{__package__}.words.{language}").WORDS)
+  """The words of one of `LANGUAGES`: the forms of each facet's concepts, and the frames of the sentences."""
+  return read((resources.files("mtc.data.builtin") / "words" / f"{language}.txt").read_text(encoding="utf-8"))
 
 
 def post(rng: Random, language: str, register: str, forms: Forms) -> str:
-  """A post of one register that mentions `forms`, facet -> form; without an actor or event it speaks vaguely of one."""
+  """A post of one register that mentions `forms`, facet -> form.
+
+  First comes the news, if there is an actor or an event, then the theme in its domain, then the object and the place.
+  An opening and a closing fill a short post.
+  """
   table = words(language)
-  said = {"place": "", **{facet: rng.choice(some) for facet, some in table["someone"].items()}, **forms}
+  said = {"actor": rng.choice(table["someone"]["actor"]), **forms}
   said["Actor"] = _capitalised(said["actor"])
-  said |= _halves(said["event"])
-  frames = [table["news"][register], table["impact"]["any"], table["fact"]["any"]]
+
+  def sentence(section: str, name: str = "any") -> str:
+    return rng.choice(table[section][name]).format(**said)
+
+  def wanted(upto: int) -> bool:
+    size = count(_space(language).join(sentences), language)
+    return size < MIN_WORDS or size <= upto and rng.random() < 0.5
+
+  sentences = [forms["theme"].format(**said) + ("。" if language == "zh" else ".")]
   if "object" in forms:
-    frames.append(table["thing"]["any"])
-  sentences = [rng.choice(frame).format(**said).strip(" ，") for frame in frames]
-  if rng.random() < 0.5:
-    rng.shuffle(sentences)
-  opening, closing = (rng.choice(table[end][register]) for end in ("open", "close"))
-  if rng.random() < 0.4 and _count([opening, *sentences]) <= MAX_WORDS:
-    sentences.insert(0, opening)
-  if rng.random() < 0.3 and _count([*sentences, closing]) <= MAX_WORDS:
-    sentences.append(closing)
-  return _tidy(_space(language).join(map(_capitalised, sentences)), language)
+    sentences.append(sentence("stage" if "place" in forms else "thing"))
+  if "event" in forms or "actor" in forms:
+    if rng.random() < 0.5:
+      sentences.reverse()
+    sentences.insert(0, sentence("news", register) if "event" in forms else sentence("name"))
+  if "place" in forms and "object" not in forms:
+    sentences.append(sentence("venue"))
+  if wanted(13):
+    sentences.insert(0, sentence("open", register))
+  if wanted(13):
+    sentences.append(sentence("close", register))
+  return _space(language).join(map(_capitalised, sentences))
 
 
-def query(rng: Random, language: str, forms: Forms) -> str:
-  """A query that mentions `forms`, facet -> form: a question for who does something, or key words."""
-  table = words(language)["query"]
-  comma = "，" if language == "zh" else ", "
-  asks = "event" in forms and "actor" not in forms
-  told = [forms[facet] for facet in (("event", "place") if asks else ("actor", "event")) if facet in forms]
-  rest = [form for form in forms.values() if form not in told]
-  if asks:
-    rng.shuffle(rest)
-    more = "".join(comma + form for form in rest)
-    said = {"place": "", **forms, **_halves(forms["event"]), "more": more}
-    return _tidy(table["question"][0].format(**said), language)
-  parts = [_space(language).join(told), *rest] if told else rest
-  rng.shuffle(parts)
-  prefix = [rng.choice(table["prefix"])] if rng.random() < 0.4 else []
-  return _space(language).join([*prefix, comma.join(parts)])
+def query(rng: Random, language: str, concepts: dict[str, str], forms: Forms) -> str:
+  """A query for posts of a domain that mention `concepts`: key words, or, if one thing is asked of a place, a question.
+
+  Args:
+    concepts: facet -> concept; a theme or an event has nouns for the key words.
+    forms: facet -> form, of the same facets.
+  """
+  table = words(language)
+  asked = [facet for facet in concepts if facet not in ("domain", "place")]
+  if len(asked) == 1 and "place" in concepts and asked != ["actor"] and rng.random() < 0.6:
+    frame = table["query"][concepts["theme"] if asked == ["theme"] else asked[0]][0]
+    return frame.format(bare=bare(language, forms.get("object", "")), **forms)
+  nouns = {facet: rng.choice(table["noun"][concepts[facet]]) for facet in asked if facet in ("theme", "event")}
+  things = [bare(language, {**forms, **nouns}[facet]) for facet in asked]
+  rng.shuffle(things)
+  where = [bare(language, forms[facet]) for facet in ("domain", "place") if facet in forms]
+  suffix = [rng.choice(table["query"]["suffix"])] if rng.random() < 0.1 else []
+  return " ".join([(" " if language == "zh" else ", ").join(things), *where, *suffix])
 
 
-def _halves(event: str) -> Forms:
-  """The verb of an event and what follows it: German puts the place between them."""
-  verb, _, rest = event.partition(" ")
-  return {"verb": verb, "rest": rest}
+def bare(language: str, form: str) -> str:
+  """A form without the determiner, the measure word or, in Chinese, the preposition that it begins with."""
+  return re.sub(rf"^(?:{'|'.join(words(language)['query']['strip'])}){_space(language)}", "", form)
+
+
+def count(text: str, language: str) -> int:
+  """The number of words; two Chinese characters count as one."""
+  return len(text) // 2 if language == "zh" else len(text.split())
 
 
 def _space(language: str) -> str:
   return "" if language == "zh" else " "
 
 
-def _count(sentences: list[str]) -> int:
-  return len(" ".join(sentences).split())
-
-
 def _capitalised(text: str) -> str:
   return text[:1].upper() + text[1:]
-
-
-def _tidy(text: str, language: str) -> str:
-  """Mends the places where a frame's field was empty, and the capitals after them."""
-  text = re.sub(r"(?<=[：，])，|，(?=[，。！？])", "", re.sub(r"  +", " ", text))
-  text = re.sub(r" (?=[.,])", "", text)
-  if language != "fr":
-    text = re.sub(r" (?=[!?])", "", text)
-  return re.sub(r"(?<=[?!.] )[^\W\d_]", lambda match: match.group().upper(), text).strip()

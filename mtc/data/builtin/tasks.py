@@ -1,6 +1,7 @@
 """The rows of each task, made from the posts: what TFDS writes to disk."""
 
 from collections.abc import Iterator
+import functools
 import itertools
 from random import Random
 from typing import Any
@@ -19,10 +20,10 @@ SPLITS = {
   "sts": STORY_SPLITS,
 }
 
-SAME_LANGUAGE = 0.5  # of the queries are surely in the language of the post that they were made for
+SAME_LANGUAGE = 0.6  # of the queries are surely in the language of the post that they were made for
 POSITIVES = 2  # posts per training query; validation and test list all that answer
-PAIRS = {"train": 3000, "validation": 400, "test": 800}
-QUERIES = {"train": 3600, "validation": 200, "test": 400}
+PAIRS = {"train": 1800, "validation": 200, "test": 400}
+QUERIES = {"train": 2400, "validation": 100, "test": 200}
 
 _NO_PAIR: Row = {
   **dict.fromkeys(("anchor", "positive", "anchor_id", "positive_id", "id", "text", "language"), ""),
@@ -43,7 +44,7 @@ def rows(config: str, split: str) -> Iterator[Row]:
     case "search_tweets":
       return _corpus() if split == "corpus" else _search(posts, split)
     case "translations":
-      return _translations(posts)
+      return _translations(split)
     case "sts":
       return _sts(posts, split)
     case _:
@@ -51,7 +52,7 @@ def rows(config: str, split: str) -> Iterator[Row]:
 
 
 def topic(post: world.Post) -> str:
-  """The interest that a post is of: both its field and what happens there, which no one word gives away."""
+  """The interest that a post is of: its domain and its theme, which no single word gives away."""
   return f"{post.concepts['domain']}_{post.concepts['theme']}"
 
 
@@ -104,14 +105,16 @@ def _search(posts: list[world.Post], split: str) -> Iterator[Row]:
       mentioned.setdefault(concept, set()).add(index)
   for number, post in enumerate(rng.sample(posts, QUERIES[split])):
     language = post.language if rng.random() < SAME_LANGUAGE else rng.choice(grammar.LANGUAGES)
-    wanted = [facet for facet in post.concepts if facet not in ("domain", "theme")]
-    wanted = sorted(["domain", *rng.sample(wanted, min(3, len(wanted)))], key=grammar.FACETS.index)
+    others = [facet for facet in post.concepts if facet not in ("domain", "place")]
+    others = rng.sample(others, 1 if "place" in post.concepts else 2)
+    wanted = [facet for facet in post.concepts if facet in ("domain", "place", *others)]
     forms = {}
     for facet in wanted:
       pets = tale[post.story].pets[language][facet]
       forms[facet] = rng.choice([form for form in pets if form.lower() not in post.text.lower()] or pets)
-    text = grammar.query(rng, language, forms)
-    answering = set.intersection(*(mentioned[facet, post.concepts[facet]] for facet in wanted))
+    concepts = {facet: post.concepts[facet] for facet in wanted}
+    text = grammar.query(rng, language, concepts, forms)
+    answering = set.intersection(*(mentioned[concept] for concept in concepts.items()))
     answers = [searched[index] for index in sorted(answering)]
     if split == "train":
       answers = [post, *[found for found in answers if found is not post][: POSITIVES - 1]]
@@ -127,16 +130,24 @@ def _search(posts: list[world.Post], split: str) -> Iterator[Row]:
       }
 
 
-def _translations(posts: list[world.Post]) -> Iterator[Row]:
-  """The first post of each story in all languages."""
-  for post in posts[:: world.POSTS_PER_STORY]:
+def _translations(split: str) -> Iterator[Row]:
+  return (row for post, row in _translated() if post.split == split)
+
+
+@functools.cache
+def _translated() -> list[tuple[world.Post, Row]]:
+  """The first post of each story in all languages; no two have the same text."""
+  seen, translated = {post.text for post in world.posts()}, []
+  for post in world.posts()[:: world.POSTS_PER_STORY]:
     rng = Random(f"translations {post.id} {world.SEED}")
     for language in grammar.LANGUAGES:
       text = post.text
-      if language != post.language:
+      while language != post.language and text in seen:
         forms = {facet: rng.choice(grammar.words(language)[facet][concept]) for facet, concept in post.concepts.items()}
         text = grammar.post(rng, language, post.register, forms)
-      yield {"id": post.id, "text": text, "language": language}
+      seen.add(text)
+      translated.append((post, {"id": post.id, "text": text, "language": language}))
+  return translated
 
 
 def _sts(posts: list[world.Post], split: str) -> Iterator[Row]:
