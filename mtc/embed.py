@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from tokenizers import Tokenizer
 
-from mtc import cli, data, lock, models, parallel, shards
+from mtc import cli, data, grids, lock, models, parallel, shards
 from mtc.data import read_texts
 from mtc.partial import PartialNpy
 from mtc.progress import Bar
@@ -28,11 +28,7 @@ from mtc.types import PyTree, Tokens
 
 BLOCK = 2**15  # texts that are sorted by length, packed and written together
 _LETTERS = 2**27  # of them together, or fewer of them
-_TOKENS = 2**14  # of a grid that one device encodes at a time
-_CPU_TOKENS = 2**11  # the same of a CPU: what is computed of so few stays in its caches
 _AT_A_TIME = 2  # grids: while one of them waits for the host, or on a CPU for a single core, the other goes on
-_SHORT = 128  # length of the rows for texts that fit into them; longer texts get rows for the longest
-_SLOT = 8  # tokens of a row for each text that it may hold: shorter texts leave some of it empty
 
 
 @dataclass
@@ -115,7 +111,7 @@ class Embedder:
       raise ValueError(f"role={role!r} is unknown to this model; use one of {', '.join(self.prompts)}")
     return self.prompts[role]
 
-  def block(self, texts: Sequence[str], role: str = "document", first: int = 0) -> "Block":
+  def block(self, texts: Sequence[str], role: str = "document", first: int = 0) -> grids.Block:
     """Tokenizes texts, at least one, sorts them by length and packs them into grids.
 
     Args:
@@ -125,20 +121,11 @@ class Embedder:
     """
     prompt = self._prompt(role)
     ids, _ = data.tokenizer.encode(self.tokenizer, [prompt + text for text in texts], self.max_length)
-    lengths = np.array([len(i) for i in ids], np.int32)
-    short = min(_SHORT, self.max_length)
-    # No longer than the longest text wants, in powers of two: attention costs the square of a row, and some models
-    # would take texts of 131,072 tokens.
-    long = min(1 << (int(lengths.max()) - 1).bit_length(), self.max_length)
-    parts = []
-    for length, chosen in ((short, lengths <= short), (long, lengths > short)):
-      index = np.flatnonzero(chosen)
-      if index.size:
-        # Longest first: what a grid holds is then alike in length, and packing fills the rows.
-        parts.append(_pack(ids, lengths, index[np.argsort(-lengths[index], kind="stable")], length))
-    return Block(texts, first, parts)
+    return grids.pack(texts, first, ids, self.max_length)
 
-  def vectors(self, block: "Block", dim: int | None = None, skip: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  def vectors(
+    self, block: grids.Block, dim: int | None = None, skip: int = 0
+  ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Encodes a block grid by grid.
 
     Args:
@@ -166,17 +153,17 @@ class Embedder:
         yield chosen, found
       skip = max(skip - len(part.rows), 0)
 
-  def _encode(self, part: "_Part", skip: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  def _encode(self, part: grids.Part, skip: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """What `vectors` yields, before the cut, for the grids of a part that come after the first `skip`."""
-    grids = range(skip, len(part.rows))
-    if not grids:
+    left = range(skip, len(part.rows))
+    if not left:
       return
     length, slots, devices = part.length, part.slots, len(parallel.local_devices())
-    flat = np.repeat(part.row * length + part.start, part.lengths) + _counts(part.lengths)
+    flat = np.repeat(part.row * length + part.start, part.lengths) + grids.counts(part.lengths)
     tokens = {name: np.zeros(devices * sum(part.rows) * length, np.int32) for name in ("ids", "segment", "position")}
     tokens["ids"][flat] = np.concatenate([np.asarray(i, np.int32) for i in part.ids])
     tokens["segment"][flat] = np.repeat(part.segment, part.lengths)
-    tokens["position"][flat] = _counts(part.lengths)
+    tokens["position"][flat] = grids.counts(part.lengths)
     ends = np.cumsum([0, *part.rows]) * devices
     function, params = _compiled(self.encoder), self._placed()
 
@@ -188,10 +175,10 @@ class Embedder:
       found = np.asarray(function(params, grid)).reshape(ids.shape[0] * ids.shape[1] * slots, -1)
       return part.texts[held], found[(part.row[held] - first) * slots + part.segment[held] - 1]
 
-    yield encode(grids[0])  # alone, or two threads would compile the same
+    yield encode(left[0])  # alone, or two threads would compile the same
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
       try:
-        yield from pool.map(encode, grids[1:])
+        yield from pool.map(encode, left[1:])
       finally:
         pool.shutdown(cancel_futures=True)  # the waiting grids are not needed if this ends early
 
@@ -200,84 +187,6 @@ class Embedder:
     if not all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(self.params)):
       self.params = parallel.replicate(self.params, everywhere=False)
     return self.params
-
-
-@dataclass
-class Block:
-  """Texts that are packed and encoded together.
-
-  Attributes:
-    texts: as they were given.
-    first: the number of the first one.
-    parts: the short ones and the long ones, packed.
-  """
-
-  texts: Sequence[str]
-  first: int
-  parts: "Sequence[_Part]"
-
-  @property
-  def grids(self) -> int:
-    """How many there are."""
-    return sum(len(part.rows) for part in self.parts)
-
-  def count(self, grids: int) -> int:
-    """How many texts the first grids hold."""
-    sizes = np.concatenate([np.diff(part.bounds) for part in self.parts])
-    return int(sizes[:grids].sum())
-
-  def digest(self) -> str:
-    """A hash of which texts are in which grid, which differs between numbers of devices."""
-    layout = hashlib.sha256()
-    for part in self.parts:
-      layout.update(f"{part.length} {part.slots} {part.rows} {part.bounds.tolist()}".encode())
-      layout.update(part.texts.astype("<i8").tobytes() + part.row.astype("<i8").tobytes())
-    return layout.hexdigest()
-
-
-@dataclass
-class _Part:
-  """Texts in rows of one length, and the grids of rows that are encoded one after another.
-
-  Attributes:
-    texts: i64[n], their indexes in the block, row by row.
-    ids: the tokens of each.
-    lengths, row, start, segment: i32[n]; how many tokens each has, and where they are.
-    length: tokens of a row.
-    slots: texts that a row may hold.
-    rows: of each grid, on each device.
-    bounds: i64[grids + 1]; grid `i` holds the texts bounds[i]:bounds[i + 1].
-  """
-
-  texts: np.ndarray
-  ids: Sequence[Sequence[int]]
-  lengths: np.ndarray
-  row: np.ndarray
-  start: np.ndarray
-  segment: np.ndarray
-  length: int
-  slots: int
-  rows: Sequence[int]
-  bounds: np.ndarray
-
-
-def _pack(ids: Sequence[Sequence[int]], lengths: np.ndarray, texts: np.ndarray, length: int) -> _Part:
-  """Packs the chosen texts, which fit into rows of `length`, in their order."""
-  slots = max(length // _SLOT, 1)
-  row, start, segment = data.best_fit(lengths[texts], length, slots)
-  # Pooling costs as many products as there are slots: no more than the fullest row needs, in powers of two, for few
-  # shapes. Products with fewer slots than a short row has would round in another way.
-  slots = min(slots, max(_SHORT // _SLOT, 1 << (int(segment.max()) - 1).bit_length()))
-  devices = len(parallel.local_devices())
-  needed = -(-(int(row.max()) + 1) // devices)
-  most = max((_CPU_TOKENS if jax.default_backend() == "cpu" else _TOKENS) // length, 1)
-  full, rest = divmod(needed, most)
-  # The last grid holds what is left, in a power of two: so few shapes, and little that is computed for nothing.
-  rows = [most] * full + ([min(1 << (rest - 1).bit_length(), most)] if rest else [])
-  order = np.argsort(row, kind="stable")
-  texts, row, start, segment = texts[order], row[order], start[order], segment[order]
-  bounds = np.searchsorted(row, np.cumsum([0, *rows]) * devices)
-  return _Part(texts, [ids[i] for i in texts], lengths[texts], row, start, segment, length, slots, rows, bounds)
 
 
 @functools.lru_cache(maxsize=4)
@@ -357,12 +266,6 @@ def _check_vocabulary(tokenizer: Tokenizer, config: Mapping[str, Any], directory
     )
 
 
-def _counts(lengths: np.ndarray) -> np.ndarray:
-  """[2, 3] -> [0, 1, 0, 1, 2]"""
-  ends = np.cumsum(lengths)
-  return (np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)).astype(np.int32)
-
-
 def embed_file(
   model: Embedder,
   source: Path,
@@ -399,11 +302,11 @@ def embed_file(
         skip = left.get("grids", 0) if left.get("plan") == block.digest() else 0
         bar.skip(block.count(skip))
         vectors, new = np.empty((len(texts), width), dtype), np.zeros(len(texts), bool)
-        for grids, (chosen, found) in enumerate(model.vectors(block, dim or None, skip), skip + 1):
+        for encoded, (chosen, found) in enumerate(model.vectors(block, dim or None, skip), skip + 1):
           vectors[chosen], new[chosen] = found, True
           bar.update(len(chosen))
-          if grids < block.grids and file.due():
-            file.save(start, vectors, new, {"done": start, "grids": grids, "plan": block.digest()})
+          if encoded < block.grids and file.due():
+            file.save(start, vectors, new, {"done": start, "grids": encoded, "plan": block.digest()})
         file.save(start, vectors, new, {"done": start + len(texts)})
       start += len(texts)
     file.finish()

@@ -14,7 +14,7 @@ ORDER = (
   {"parallel"},
   {"losses", "models", "optim", "balancing", "geometry", "evaluators", "data"},
   {"config"},
-  {"step", "checkpoint", "records", "remote", "cli", "flops", "fit", "negatives"},
+  {"step", "checkpoint", "records", "remote", "cli", "flops", "fit", "negatives", "grids"},
   {"loop", "diagnose", "api", "shards", "partial"},
   {"embed"},
   {"contenders", "pages", "tables"},
