@@ -1,25 +1,38 @@
-"""Texts to vectors, at any scale: `mtc.load(directory).encode(texts)`, and python -m mtc.embed for files.
+"""Encodes texts as vectors: python -m mtc.embed for files, `mtc.load(directory).encode(texts)` in Python.
 
-python -m mtc.embed --model runs/a/export --input posts.jsonl --field text --output posts.npy [--role query] [--dim 50]
+The vectors of one file of texts:
 
-On many machines, I of N: the same with --shard I/N on each, and at the end, on any that sees the files, --merge N.
+  python -m mtc.embed --model runs/a/export --input posts.jsonl --output posts.npy [--role query] [--dim 50]
+
+The vectors of all files that the teachers of a config name, for distillation:
+
+  python -m mtc.embed --model TEACHER --config CONFIG [--config.data_dir=DIR]
+
+Row i of a .npy is the vector of text i. The same command continues after an interruption. With --config it skips
+finished files, and refuses a .npy that was made from other texts or by another model. A NAME.npy.json beside each .npy
+holds what it was made from.
+
+To use N machines for one file, add --shard I/N on each, with I from 0 to N - 1. Then run --output posts.npy --merge N
+where all the files are.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+import contextlib
 from dataclasses import dataclass, field, replace
 import functools
-import hashlib
 import itertools
 from pathlib import Path
 from typing import Any
 
 from absl import app, flags
 import jax
+from ml_collections import config_flags
 import numpy as np
 from tokenizers import Tokenizer
 
-from mtc import cli, data, grids, lock, models, parallel, shards
+from mtc import cli, data, grids, lock, manifest, models, parallel, shards, teacher_vectors
+from mtc.config import Experiment
 from mtc.data import read_texts
 from mtc.partial import PartialNpy
 from mtc.progress import Bar
@@ -281,16 +294,14 @@ def embed_file(
   """Embeds the texts of a file, or this shard (index, of how many) of them, into a `.npy` of the same order.
 
   It is written beside the output first, at least about once a minute, and renamed at the end. It goes on where an
-  earlier call of the same work (`stamp`) was interrupted, to the same bits on the same number of devices. Returns how
-  many vectors there are.
+  earlier call of the same work (`stamp`) was interrupted, to the same bits on the same number of devices. A manifest
+  with the stamp is written beside it. Returns how many vectors there are.
   """
-  count = sum(1 for _ in read_texts(source, field_name))  # also finds a row that cannot be used before any work
-  if not count:
-    raise ValueError(f"{source} holds no text")
+  count = data.count_texts(source, field_name)  # also finds a row that cannot be used before any work
   width = model.width_of(dim or None)
   mine = shards.split(count, shard, BLOCK)
-  stamp = {**stamp, "rows": count, "width": width, "shard": list(shard)}
-  with PartialNpy(output, (len(mine), width), dtype, stamp) as file, Bar(total=len(mine), unit="text") as bar:
+  work = {**stamp, "rows": count, "width": width, "shard": list(shard)}
+  with PartialNpy(output, (len(mine), width), dtype, work) as file, Bar(total=len(mine), unit="text") as bar:
     left = file.state
     done = left.get("done", 0)
     bar.skip(done)
@@ -309,16 +320,56 @@ def embed_file(
             file.save(start, vectors, new, {"done": start, "grids": encoded, "plan": block.digest()})
         file.save(start, vectors, new, {"done": start + len(texts)})
       start += len(texts)
+    manifest.write(output, {**stamp, "shards": shard[1]}, file.path)
     file.finish()
   return len(mine)
 
 
-def _digest(path: Path) -> str:
-  if path.is_file():
-    with open(path, "rb") as file:
-      return hashlib.file_digest(file, "sha256").hexdigest()
-  parts = [f"{p.relative_to(path)}:{_digest(p)}" for p in sorted(path.rglob("*")) if p.is_file()]
-  return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+def embed_teachers(
+  experiment: Experiment, directory: str, *, role: str, dim: int, dtype: str, compute: str, overwrite: bool = False
+) -> None:
+  """Embeds the texts of all `Vectors` that the tasks of an experiment name, each file once.
+
+  Finished files are skipped, and an interrupted one goes on; see `embed_file`.
+
+  Args:
+    experiment: its tasks name the files.
+    directory: of the model, as of `load`.
+    role: for the `Vectors` that name none.
+    dim, dtype: as of `embed_file`.
+    compute: what the encoder computes in.
+    overwrite: replace files that were made in another way.
+
+  Raises:
+    ValueError: before any text is encoded, where a file or an argument cannot be used; see `teacher_vectors.plan`.
+  """
+  settings = _settings(directory, role, dim, dtype, compute)
+  jobs = teacher_vectors.plan(experiment, settings, overwrite)
+  for job in jobs:
+    if job.finished:
+      print(f"{job.npy} is finished: skipped", flush=True)
+  left = [job for job in jobs if not job.finished]
+  if not left:
+    return
+  model = load(directory, compute)
+  for job in left:
+    model._prompt(job.role)  # raises for an unknown role before any work
+  for job in left:
+    with _locked(job.npy):
+      count = embed_file(
+        model, job.texts, job.npy, field_name=job.field, role=job.role, dim=dim, dtype=dtype, stamp=job.stamp
+      )
+    print(f"{count:,} vectors in {job.npy}", flush=True)
+
+
+def _settings(directory: str, role: str, dim: int, dtype: str, compute: str) -> dict[str, Any]:
+  """What decides the vectors of a text, for a stamp."""
+  model = manifest.digest(models.directory_of(directory))
+  return {"model": model, "role": role, "dim": dim, "dtype": dtype, "compute": compute}
+
+
+def _locked(output: Path) -> contextlib.AbstractContextManager[None]:
+  return lock.held(output.with_name(output.name + ".lock"), str(output))
 
 
 def _main(argv: Sequence[str]) -> None:
@@ -326,6 +377,9 @@ def _main(argv: Sequence[str]) -> None:
   with cli.mistakes():
     if len(argv) > 1:
       raise ValueError(f"{argv[1]!r} is not a flag; see --help")
+    if f.config is not None:
+      _embed_config(argv)
+      return
     for name in ("output",) if f.merge else ("model", "input", "output"):
       if not getattr(f, name):
         raise ValueError(
@@ -336,29 +390,31 @@ def _main(argv: Sequence[str]) -> None:
       raise ValueError(f"--output {output} does not end in .npy")
     cli.check_parent("output", output)
     if f.merge:
-      with lock.held(output.with_name(output.name + ".lock"), f"--output {output}"):
+      with _locked(output):
         count = shards.merge(output, f.merge)
       print(f"{count:,} vectors in {output}")
       return
     if f.shard:
       output = shards.path(output, shard)
     model = load(f.model, f.compute)
-    stamp = {
-      "model": _digest(models.directory_of(f.model)),
-      "input": _digest(source),
-      "field": f.field,
-      "role": f.role,
-      "dim": f.dim,
-      "dtype": f.dtype,
-      "compute": f.compute,
-    }
-    with lock.held(output.with_name(output.name + ".lock"), f"--output {output}"):
+    stamp = _settings(f.model, f.role, f.dim, f.dtype, f.compute)
+    stamp |= {"input": manifest.digest(source), "field": f.field}
+    with _locked(output):
       count = embed_file(
         model, source, output, field_name=f.field, role=f.role, dim=f.dim, dtype=f.dtype, stamp=stamp, shard=shard
       )
-      if f.shard:
-        shards.describe(output, stamp | {"shards": shard[1]})
   print(f"{count:,} vectors in {output}")
+
+
+def _embed_config(argv: Sequence[str]) -> None:
+  f = flags.FLAGS
+  for name in ("input", "output", "field", "shard", "merge"):
+    if f[name].present:
+      raise ValueError(f"--{name} is for one file, and the Vectors of --config name theirs; leave out one of the two")
+  if not f.model:
+    raise ValueError("--model is missing; for example --model runs/a/export --config configs/multitask.py")
+  experiment = cli.experiment(f.config, argv)
+  embed_teachers(experiment, f.model, role=f.role, dim=f.dim, dtype=f.dtype, compute=f.compute, overwrite=f.overwrite)
 
 
 if __name__ == "__main__":
@@ -366,10 +422,25 @@ if __name__ == "__main__":
   flags.DEFINE_string(
     "model", "", "Directory of the model (an export of mtc, sentence-transformers or Hugging Face), or mtc-mini."
   )
-  flags.DEFINE_string("input", "", "File of the texts: .jsonl, .jsonl.gz, .parquet, or .txt with one text per line.")
+  flags.DEFINE_string(
+    "input",
+    "",
+    "File of the texts: .jsonl, .parquet, or .txt with one text per line; .jsonl and .txt may have .gz too.",
+  )
   flags.DEFINE_string("field", "text", "Field that holds the text in JSONL and Parquet.")
   flags.DEFINE_string("output", "", "File .npy to write. Row i is the vector of text i of the input.")
-  flags.DEFINE_string("role", "document", "Role whose prompt is put before each text: query or document.")
+  config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "Python file whose get_config() returns an mtc.config.Experiment. The texts of all Vectors that its tasks name are"
+    " embedded, instead of --input.",
+  )
+  flags.DEFINE_bool("overwrite", False, "With --config: replace each .npy that was made in another way.")
+  flags.DEFINE_string(
+    "role",
+    "document",
+    "Role whose prompt is put before each text: query or document. Vectors(..., role=...) in --config comes first.",
+  )
   flags.DEFINE_integer("dim", 0, "Number of leading dimensions to keep; 0 keeps all.", lower_bound=0)
   flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Number type of the vectors in the output.")
   flags.DEFINE_string(

@@ -219,7 +219,7 @@ def test_a_file_of_texts_becomes_a_file_of_vectors(embedder, texts, tmp_path, dt
   np.testing.assert_allclose(
     vectors, embedder.encode(texts, dim=dim or None), atol=1e-3 if dtype == "float16" else 1e-6
   )
-  assert sorted(p.name for p in tmp_path.iterdir()) == ["out.npy", "texts.jsonl"]
+  assert sorted(p.name for p in tmp_path.iterdir()) == ["out.npy", "out.npy.json", "texts.jsonl"]
 
 
 def _interrupt_the_third_block(monkeypatch) -> list[int]:
@@ -310,7 +310,13 @@ def test_a_file_that_is_stopped_within_a_block_goes_on_to_the_same_bytes(
   for found, expected in zip(grids.tokens, every[saved["grids"] :], strict=True):
     np.testing.assert_array_equal(found, expected)
   assert (tmp_path / "out.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
-  assert sorted(p.name for p in tmp_path.iterdir()) == ["out.npy", "texts.jsonl", "whole.npy"]
+  assert sorted(p.name for p in tmp_path.iterdir()) == [
+    "out.npy",
+    "out.npy.json",
+    "texts.jsonl",
+    "whole.npy",
+    "whole.npy.json",
+  ]
 
 
 def test_a_save_within_a_block_comes_about_every_minute(embedder, texts, tmp_path, grids, clock, monkeypatch):
@@ -433,10 +439,11 @@ def test_texts_of_each_kind_of_file(tmp_path):
   from pyarrow import parquet
 
   (tmp_path / "a.txt").write_bytes("one\r\ntwo ü\n".encode())
+  (tmp_path / "a.txt.gz").write_bytes(gzip.compress((tmp_path / "a.txt").read_bytes()))
   with gzip.open(tmp_path / "a.jsonl.gz", "wt") as file:
     file.write('{"body": "one"}\n{"body": "two ü"}\n')
   parquet.write_table(pyarrow.table({"body": ["one", "two ü"]}), tmp_path / "a.parquet")
-  for name in ("a.txt", "a.jsonl.gz", "a.parquet"):
+  for name in ("a.txt", "a.txt.gz", "a.jsonl.gz", "a.parquet"):
     assert list(read_texts(tmp_path / name, "body")) == ["one", "two ü"], name
 
 
