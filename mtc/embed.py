@@ -1,25 +1,38 @@
-"""Texts to vectors, at any scale: `mtc.load(directory).encode(texts)`, and python -m mtc.embed for files.
+"""Encodes texts as vectors: python -m mtc.embed for files, `mtc.load(directory).encode(texts)` in Python.
 
-python -m mtc.embed --model runs/a/export --input posts.jsonl --field text --output posts.npy [--role query] [--dim 50]
+The vectors of one file of texts:
 
-On many machines, I of N: the same with --shard I/N on each, and at the end, on any that sees the files, --merge N.
+  python -m mtc.embed --model runs/a/export --input posts.jsonl --output posts.npy [--role query] [--dim 50]
+
+The vectors of all files that the teachers of a config name, for distillation:
+
+  python -m mtc.embed --model TEACHER --config CONFIG [--config.data_dir=DIR]
+
+Row i of a .npy is the vector of text i. The same command continues after an interruption. With --config it skips
+finished files, and refuses a .npy that was made from other texts or by another model. A NAME.npy.json beside each .npy
+holds what it was made from.
+
+To use N machines for one file, add --shard I/N on each, with I from 0 to N - 1. Then run --output posts.npy --merge N
+where all the files are.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+import contextlib
 from dataclasses import dataclass, field, replace
 import functools
-import hashlib
 import itertools
 from pathlib import Path
 from typing import Any
 
 from absl import app, flags
 import jax
+from ml_collections import config_flags
 import numpy as np
 from tokenizers import Tokenizer
 
-from mtc import cli, data, lock, models, parallel, shards
+from mtc import cli, data, grids, lock, manifest, models, parallel, shards, teacher_vectors
+from mtc.config import Experiment
 from mtc.data import read_texts
 from mtc.partial import PartialNpy
 from mtc.progress import Bar
@@ -28,11 +41,7 @@ from mtc.types import PyTree, Tokens
 
 BLOCK = 2**15  # texts that are sorted by length, packed and written together
 _LETTERS = 2**27  # of them together, or fewer of them
-_TOKENS = 2**14  # of a grid that one device encodes at a time
-_CPU_TOKENS = 2**11  # the same of a CPU: what is computed of so few stays in its caches
 _AT_A_TIME = 2  # grids: while one of them waits for the host, or on a CPU for a single core, the other goes on
-_SHORT = 128  # length of the rows for texts that fit into them; longer texts get rows for the longest
-_SLOT = 8  # tokens of a row for each text that it may hold: shorter texts leave some of it empty
 
 
 @dataclass
@@ -115,7 +124,7 @@ class Embedder:
       raise ValueError(f"role={role!r} is unknown to this model; use one of {', '.join(self.prompts)}")
     return self.prompts[role]
 
-  def block(self, texts: Sequence[str], role: str = "document", first: int = 0) -> "Block":
+  def block(self, texts: Sequence[str], role: str = "document", first: int = 0) -> grids.Block:
     """Tokenizes texts, at least one, sorts them by length and packs them into grids.
 
     Args:
@@ -125,20 +134,11 @@ class Embedder:
     """
     prompt = self._prompt(role)
     ids, _ = data.tokenizer.encode(self.tokenizer, [prompt + text for text in texts], self.max_length)
-    lengths = np.array([len(i) for i in ids], np.int32)
-    short = min(_SHORT, self.max_length)
-    # No longer than the longest text wants, in powers of two: attention costs the square of a row, and some models
-    # would take texts of 131,072 tokens.
-    long = min(1 << (int(lengths.max()) - 1).bit_length(), self.max_length)
-    parts = []
-    for length, chosen in ((short, lengths <= short), (long, lengths > short)):
-      index = np.flatnonzero(chosen)
-      if index.size:
-        # Longest first: what a grid holds is then alike in length, and packing fills the rows.
-        parts.append(_pack(ids, lengths, index[np.argsort(-lengths[index], kind="stable")], length))
-    return Block(texts, first, parts)
+    return grids.pack(texts, first, ids, self.max_length)
 
-  def vectors(self, block: "Block", dim: int | None = None, skip: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  def vectors(
+    self, block: grids.Block, dim: int | None = None, skip: int = 0
+  ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Encodes a block grid by grid.
 
     Args:
@@ -166,17 +166,17 @@ class Embedder:
         yield chosen, found
       skip = max(skip - len(part.rows), 0)
 
-  def _encode(self, part: "_Part", skip: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  def _encode(self, part: grids.Part, skip: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """What `vectors` yields, before the cut, for the grids of a part that come after the first `skip`."""
-    grids = range(skip, len(part.rows))
-    if not grids:
+    left = range(skip, len(part.rows))
+    if not left:
       return
     length, slots, devices = part.length, part.slots, len(parallel.local_devices())
-    flat = np.repeat(part.row * length + part.start, part.lengths) + _counts(part.lengths)
+    flat = np.repeat(part.row * length + part.start, part.lengths) + grids.counts(part.lengths)
     tokens = {name: np.zeros(devices * sum(part.rows) * length, np.int32) for name in ("ids", "segment", "position")}
     tokens["ids"][flat] = np.concatenate([np.asarray(i, np.int32) for i in part.ids])
     tokens["segment"][flat] = np.repeat(part.segment, part.lengths)
-    tokens["position"][flat] = _counts(part.lengths)
+    tokens["position"][flat] = grids.counts(part.lengths)
     ends = np.cumsum([0, *part.rows]) * devices
     function, params = _compiled(self.encoder), self._placed()
 
@@ -188,10 +188,10 @@ class Embedder:
       found = np.asarray(function(params, grid)).reshape(ids.shape[0] * ids.shape[1] * slots, -1)
       return part.texts[held], found[(part.row[held] - first) * slots + part.segment[held] - 1]
 
-    yield encode(grids[0])  # alone, or two threads would compile the same
+    yield encode(left[0])  # alone, or two threads would compile the same
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
       try:
-        yield from pool.map(encode, grids[1:])
+        yield from pool.map(encode, left[1:])
       finally:
         pool.shutdown(cancel_futures=True)  # the waiting grids are not needed if this ends early
 
@@ -200,84 +200,6 @@ class Embedder:
     if not all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(self.params)):
       self.params = parallel.replicate(self.params, everywhere=False)
     return self.params
-
-
-@dataclass
-class Block:
-  """Texts that are packed and encoded together.
-
-  Attributes:
-    texts: as they were given.
-    first: the number of the first one.
-    parts: the short ones and the long ones, packed.
-  """
-
-  texts: Sequence[str]
-  first: int
-  parts: "Sequence[_Part]"
-
-  @property
-  def grids(self) -> int:
-    """How many there are."""
-    return sum(len(part.rows) for part in self.parts)
-
-  def count(self, grids: int) -> int:
-    """How many texts the first grids hold."""
-    sizes = np.concatenate([np.diff(part.bounds) for part in self.parts])
-    return int(sizes[:grids].sum())
-
-  def digest(self) -> str:
-    """A hash of which texts are in which grid, which differs between numbers of devices."""
-    layout = hashlib.sha256()
-    for part in self.parts:
-      layout.update(f"{part.length} {part.slots} {part.rows} {part.bounds.tolist()}".encode())
-      layout.update(part.texts.astype("<i8").tobytes() + part.row.astype("<i8").tobytes())
-    return layout.hexdigest()
-
-
-@dataclass
-class _Part:
-  """Texts in rows of one length, and the grids of rows that are encoded one after another.
-
-  Attributes:
-    texts: i64[n], their indexes in the block, row by row.
-    ids: the tokens of each.
-    lengths, row, start, segment: i32[n]; how many tokens each has, and where they are.
-    length: tokens of a row.
-    slots: texts that a row may hold.
-    rows: of each grid, on each device.
-    bounds: i64[grids + 1]; grid `i` holds the texts bounds[i]:bounds[i + 1].
-  """
-
-  texts: np.ndarray
-  ids: Sequence[Sequence[int]]
-  lengths: np.ndarray
-  row: np.ndarray
-  start: np.ndarray
-  segment: np.ndarray
-  length: int
-  slots: int
-  rows: Sequence[int]
-  bounds: np.ndarray
-
-
-def _pack(ids: Sequence[Sequence[int]], lengths: np.ndarray, texts: np.ndarray, length: int) -> _Part:
-  """Packs the chosen texts, which fit into rows of `length`, in their order."""
-  slots = max(length // _SLOT, 1)
-  row, start, segment = data.best_fit(lengths[texts], length, slots)
-  # Pooling costs as many products as there are slots: no more than the fullest row needs, in powers of two, for few
-  # shapes. Products with fewer slots than a short row has would round in another way.
-  slots = min(slots, max(_SHORT // _SLOT, 1 << (int(segment.max()) - 1).bit_length()))
-  devices = len(parallel.local_devices())
-  needed = -(-(int(row.max()) + 1) // devices)
-  most = max((_CPU_TOKENS if jax.default_backend() == "cpu" else _TOKENS) // length, 1)
-  full, rest = divmod(needed, most)
-  # The last grid holds what is left, in a power of two: so few shapes, and little that is computed for nothing.
-  rows = [most] * full + ([min(1 << (rest - 1).bit_length(), most)] if rest else [])
-  order = np.argsort(row, kind="stable")
-  texts, row, start, segment = texts[order], row[order], start[order], segment[order]
-  bounds = np.searchsorted(row, np.cumsum([0, *rows]) * devices)
-  return _Part(texts, [ids[i] for i in texts], lengths[texts], row, start, segment, length, slots, rows, bounds)
 
 
 @functools.lru_cache(maxsize=4)
@@ -357,12 +279,6 @@ def _check_vocabulary(tokenizer: Tokenizer, config: Mapping[str, Any], directory
     )
 
 
-def _counts(lengths: np.ndarray) -> np.ndarray:
-  """[2, 3] -> [0, 1, 0, 1, 2]"""
-  ends = np.cumsum(lengths)
-  return (np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)).astype(np.int32)
-
-
 def embed_file(
   model: Embedder,
   source: Path,
@@ -378,16 +294,14 @@ def embed_file(
   """Embeds the texts of a file, or this shard (index, of how many) of them, into a `.npy` of the same order.
 
   It is written beside the output first, at least about once a minute, and renamed at the end. It goes on where an
-  earlier call of the same work (`stamp`) was interrupted, to the same bits on the same number of devices. Returns how
-  many vectors there are.
+  earlier call of the same work (`stamp`) was interrupted, to the same bits on the same number of devices. A manifest
+  with the stamp is written beside it. Returns how many vectors there are.
   """
-  count = sum(1 for _ in read_texts(source, field_name))  # also finds a row that cannot be used before any work
-  if not count:
-    raise ValueError(f"{source} holds no text")
+  count = data.count_texts(source, field_name)  # also finds a row that cannot be used before any work
   width = model.width_of(dim or None)
   mine = shards.split(count, shard, BLOCK)
-  stamp = {**stamp, "rows": count, "width": width, "shard": list(shard)}
-  with PartialNpy(output, (len(mine), width), dtype, stamp) as file, Bar(total=len(mine), unit="text") as bar:
+  work = {**stamp, "rows": count, "width": width, "shard": list(shard)}
+  with PartialNpy(output, (len(mine), width), dtype, work) as file, Bar(total=len(mine), unit="text") as bar:
     left = file.state
     done = left.get("done", 0)
     bar.skip(done)
@@ -399,23 +313,63 @@ def embed_file(
         skip = left.get("grids", 0) if left.get("plan") == block.digest() else 0
         bar.skip(block.count(skip))
         vectors, new = np.empty((len(texts), width), dtype), np.zeros(len(texts), bool)
-        for grids, (chosen, found) in enumerate(model.vectors(block, dim or None, skip), skip + 1):
+        for encoded, (chosen, found) in enumerate(model.vectors(block, dim or None, skip), skip + 1):
           vectors[chosen], new[chosen] = found, True
           bar.update(len(chosen))
-          if grids < block.grids and file.due():
-            file.save(start, vectors, new, {"done": start, "grids": grids, "plan": block.digest()})
+          if encoded < block.grids and file.due():
+            file.save(start, vectors, new, {"done": start, "grids": encoded, "plan": block.digest()})
         file.save(start, vectors, new, {"done": start + len(texts)})
       start += len(texts)
+    manifest.write(output, {**stamp, "shards": shard[1]}, file.path)
     file.finish()
   return len(mine)
 
 
-def _digest(path: Path) -> str:
-  if path.is_file():
-    with open(path, "rb") as file:
-      return hashlib.file_digest(file, "sha256").hexdigest()
-  parts = [f"{p.relative_to(path)}:{_digest(p)}" for p in sorted(path.rglob("*")) if p.is_file()]
-  return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+def embed_teachers(
+  experiment: Experiment, directory: str, *, role: str, dim: int, dtype: str, compute: str, overwrite: bool = False
+) -> None:
+  """Embeds the texts of all `Vectors` that the tasks of an experiment name, each file once.
+
+  Finished files are skipped, and an interrupted one goes on; see `embed_file`.
+
+  Args:
+    experiment: its tasks name the files.
+    directory: of the model, as of `load`.
+    role: for the `Vectors` that name none.
+    dim, dtype: as of `embed_file`.
+    compute: what the encoder computes in.
+    overwrite: replace files that were made in another way.
+
+  Raises:
+    ValueError: before any text is encoded, where a file or an argument cannot be used; see `teacher_vectors.plan`.
+  """
+  settings = _settings(directory, role, dim, dtype, compute)
+  jobs = teacher_vectors.plan(experiment, settings, overwrite)
+  for job in jobs:
+    if job.finished:
+      print(f"{job.npy} is finished: skipped", flush=True)
+  left = [job for job in jobs if not job.finished]
+  if not left:
+    return
+  model = load(directory, compute)
+  for job in left:
+    model._prompt(job.role)  # raises for an unknown role before any work
+  for job in left:
+    with _locked(job.npy):
+      count = embed_file(
+        model, job.texts, job.npy, field_name=job.field, role=job.role, dim=dim, dtype=dtype, stamp=job.stamp
+      )
+    print(f"{count:,} vectors in {job.npy}", flush=True)
+
+
+def _settings(directory: str, role: str, dim: int, dtype: str, compute: str) -> dict[str, Any]:
+  """What decides the vectors of a text, for a stamp."""
+  model = manifest.digest(models.directory_of(directory))
+  return {"model": model, "role": role, "dim": dim, "dtype": dtype, "compute": compute}
+
+
+def _locked(output: Path) -> contextlib.AbstractContextManager[None]:
+  return lock.held(output.with_name(output.name + ".lock"), str(output))
 
 
 def _main(argv: Sequence[str]) -> None:
@@ -423,6 +377,9 @@ def _main(argv: Sequence[str]) -> None:
   with cli.mistakes():
     if len(argv) > 1:
       raise ValueError(f"{argv[1]!r} is not a flag; see --help")
+    if f.config is not None:
+      _embed_config(argv)
+      return
     for name in ("output",) if f.merge else ("model", "input", "output"):
       if not getattr(f, name):
         raise ValueError(
@@ -433,29 +390,31 @@ def _main(argv: Sequence[str]) -> None:
       raise ValueError(f"--output {output} does not end in .npy")
     cli.check_parent("output", output)
     if f.merge:
-      with lock.held(output.with_name(output.name + ".lock"), f"--output {output}"):
+      with _locked(output):
         count = shards.merge(output, f.merge)
       print(f"{count:,} vectors in {output}")
       return
     if f.shard:
       output = shards.path(output, shard)
     model = load(f.model, f.compute)
-    stamp = {
-      "model": _digest(models.directory_of(f.model)),
-      "input": _digest(source),
-      "field": f.field,
-      "role": f.role,
-      "dim": f.dim,
-      "dtype": f.dtype,
-      "compute": f.compute,
-    }
-    with lock.held(output.with_name(output.name + ".lock"), f"--output {output}"):
+    stamp = _settings(f.model, f.role, f.dim, f.dtype, f.compute)
+    stamp |= {"input": manifest.digest(source), "field": f.field}
+    with _locked(output):
       count = embed_file(
         model, source, output, field_name=f.field, role=f.role, dim=f.dim, dtype=f.dtype, stamp=stamp, shard=shard
       )
-      if f.shard:
-        shards.describe(output, stamp | {"shards": shard[1]})
   print(f"{count:,} vectors in {output}")
+
+
+def _embed_config(argv: Sequence[str]) -> None:
+  f = flags.FLAGS
+  for name in ("input", "output", "field", "shard", "merge"):
+    if f[name].present:
+      raise ValueError(f"--{name} is for one file, and the Vectors of --config name theirs; leave out one of the two")
+  if not f.model:
+    raise ValueError("--model is missing; for example --model runs/a/export --config configs/multitask.py")
+  experiment = cli.experiment(f.config, argv)
+  embed_teachers(experiment, f.model, role=f.role, dim=f.dim, dtype=f.dtype, compute=f.compute, overwrite=f.overwrite)
 
 
 if __name__ == "__main__":
@@ -463,10 +422,25 @@ if __name__ == "__main__":
   flags.DEFINE_string(
     "model", "", "Directory of the model (an export of mtc, sentence-transformers or Hugging Face), or mtc-mini."
   )
-  flags.DEFINE_string("input", "", "File of the texts: .jsonl, .jsonl.gz, .parquet, or .txt with one text per line.")
+  flags.DEFINE_string(
+    "input",
+    "",
+    "File of the texts: .jsonl, .parquet, or .txt with one text per line; .jsonl and .txt may have .gz too.",
+  )
   flags.DEFINE_string("field", "text", "Field that holds the text in JSONL and Parquet.")
   flags.DEFINE_string("output", "", "File .npy to write. Row i is the vector of text i of the input.")
-  flags.DEFINE_string("role", "document", "Role whose prompt is put before each text: query or document.")
+  config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "Python file whose get_config() returns an mtc.config.Experiment. The texts of all Vectors that its tasks name are"
+    " embedded, instead of --input.",
+  )
+  flags.DEFINE_bool("overwrite", False, "With --config: replace each .npy that was made in another way.")
+  flags.DEFINE_string(
+    "role",
+    "document",
+    "Role whose prompt is put before each text: query or document. Vectors(..., role=...) in --config comes first.",
+  )
   flags.DEFINE_integer("dim", 0, "Number of leading dimensions to keep; 0 keeps all.", lower_bound=0)
   flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Number type of the vectors in the output.")
   flags.DEFINE_string(

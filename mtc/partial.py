@@ -19,6 +19,7 @@ class PartialNpy:
   """The file `NAME.partial`, beside it `NAME.progress.json`, which says what of it is done; at the end, `NAME`.
 
   Attributes:
+    path: where the rows are until `finish`.
     state: what `save` was last given, by an earlier process too; {} = nothing was saved.
   """
 
@@ -32,7 +33,7 @@ class PartialNpy:
       stamp: of the work; what is left of another work is overwritten.
     """
     self._output, self._stamp = output, dict(stamp)
-    self._partial = output.with_name(output.name + ".partial")
+    self.path = output.with_name(output.name + ".partial")
     self._progress = output.with_name(output.name + ".progress.json")
     self.state = self._left()
     if not self.state:  # before the file is emptied: the other work must not go on from it
@@ -42,7 +43,7 @@ class PartialNpy:
     np.lib.format.write_array_header_1_0(header, described)
     self._start, self._row = header.tell(), shape[1] * np.dtype(dtype).itemsize
     # Not through a map of the file: its pages would count as memory, and a full disk would kill the process.
-    self._file = os.open(self._partial, os.O_RDWR | os.O_CREAT | (0 if self.state else os.O_TRUNC), 0o666)
+    self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | (0 if self.state else os.O_TRUNC), 0o666)
     self._write(0, header.getbuffer())
     self._saved = monotonic()
 
@@ -76,7 +77,7 @@ class PartialNpy:
 
   def finish(self) -> None:
     """Gives the file its name."""
-    os.replace(self._partial, self._output)
+    os.replace(self.path, self._output)
     self._progress.unlink()
 
   def _write(self, place: int, content: memoryview) -> None:
@@ -91,4 +92,4 @@ class PartialNpy:
     except (OSError, ValueError):
       return {}
     same = isinstance(saved, dict) and saved.pop("stamp", None) == self._stamp
-    return saved if same and self._partial.exists() else {}
+    return saved if same and self.path.exists() else {}

@@ -1,15 +1,12 @@
 """Vectors from many machines: each embeds a range of the texts into a file of its own, and the last step joins them."""
 
-from collections.abc import Mapping
-import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mtc import records
+from mtc import manifest, records
 
 _BYTES = 2**24  # that are copied at a time
 
@@ -42,12 +39,6 @@ def split(count: int, shard: tuple[int, int], block: int) -> range:
   return range(blocks * index // shards * block, min(blocks * (index + 1) // shards * block, count))
 
 
-def describe(file: Path, stamp: Mapping[str, Any]) -> None:
-  """Writes beside the vectors of a shard what they are: it is finished then."""
-  rows, width = np.load(file, mmap_mode="r").shape
-  records.write_json(_manifest(file), {"stamp": stamp, "rows": rows, "width": width, "sha256": _digest(file)})
-
-
 def merge(output: Path, count: int) -> int:
   """Joins the files of so many shards to `output`, with a manifest beside it; returns how many vectors.
 
@@ -60,7 +51,7 @@ def merge(output: Path, count: int) -> int:
     differing = [name for name, value in manifests[0]["stamp"].items() if found["stamp"].get(name) != value]
     if differing or found["width"] != manifests[0]["width"]:
       raise ValueError(f"{file} is of other work than {files[0].name} ({', '.join(differing)} differ); embed it anew")
-    if _digest(file) != found["sha256"]:
+    if manifest.digest(file) != found["sha256"]:
       raise ValueError(f"{file} is damaged: its sha256 is not that of its manifest; remove both and embed it anew")
   rows, dtype = sum(found["rows"] for found in manifests), np.load(files[0], mmap_mode="r").dtype
   partial = output.with_name(output.name + ".partial")
@@ -76,22 +67,18 @@ def merge(output: Path, count: int) -> int:
     joined.flush()
     os.fsync(joined.fileno())
   shards = [{"file": f.name, "rows": m["rows"], "sha256": m["sha256"]} for f, m in zip(files, manifests, strict=True)]
-  whole = {"stamp": manifests[0]["stamp"], "rows": rows, "width": manifests[0]["width"], "sha256": _digest(partial)}
+  whole = {
+    "stamp": manifests[0]["stamp"],
+    "rows": rows,
+    "width": manifests[0]["width"],
+    "sha256": manifest.digest(partial),
+  }
+  records.write_json(manifest.path(output), whole | {"shards": shards})
   os.replace(partial, output)
-  records.write_json(_manifest(output), whole | {"shards": shards})
   return rows
 
 
-def _manifest(file: Path) -> Path:
-  return file.with_name(file.name + ".json")
-
-
 def _read(file: Path) -> dict[str, Any]:
-  if not file.exists() or not _manifest(file).exists():
+  if (found := manifest.read(file)) is None:
     raise ValueError(f"{file} is not finished; run its --shard again, and --merge after it")
-  return json.loads(_manifest(file).read_text())
-
-
-def _digest(file: Path) -> str:
-  with open(file, "rb") as content:
-    return hashlib.file_digest(content, "sha256").hexdigest()
+  return found

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import mtc
-from mtc import data, embed as embed_lib, export, models, partial
+from mtc import data, embed as embed_lib, export, grids as grids_lib, models, partial
 from mtc.embed import Embedder, embed_file, read_texts
 from mtc.models import ModelSpec
 from mtc.partial import PartialNpy
@@ -57,7 +57,7 @@ def test_a_vector_does_not_depend_on_the_other_texts(embedder, texts):
 def test_blocks_are_as_the_whole(embedder, texts, monkeypatch):
   whole = embedder.encode(texts)
   monkeypatch.setattr(embed_lib, "BLOCK", 50)
-  monkeypatch.setattr(embed_lib, "_CPU_TOKENS", 256)
+  monkeypatch.setattr(grids_lib, "_CPU_TOKENS", 256)
   np.testing.assert_allclose(embedder.encode(texts), whole, atol=1e-6)
 
 
@@ -69,8 +69,8 @@ def test_the_last_grid_holds_what_is_left(embedder, monkeypatch):
     return lambda params, tokens: rows.append(tokens.ids.shape[1]) or function(params, tokens)
 
   monkeypatch.setattr(embed_lib, "_compiled", counted)
-  monkeypatch.setattr(embed_lib, "_SHORT", 32)
-  monkeypatch.setattr(embed_lib, "_CPU_TOKENS", 4 * 32)
+  monkeypatch.setattr(grids_lib, "_SHORT", 32)
+  monkeypatch.setattr(grids_lib, "_CPU_TOKENS", 4 * 32)
   short = ["a"] * (4 * jax.local_device_count() * 9)  # four of a row, for nine rows of each device
   vectors = embedder.encode(short)
   assert rows == [4, 4, 1]
@@ -87,7 +87,7 @@ def test_a_grid_has_no_more_slots_than_its_rows_hold_texts(embedder, monkeypatch
   long, middle = "moon " * 140, "moon " * 18
   expected = embedder.encode([long, middle])
   monkeypatch.setattr(embed_lib, "_compiled", counted)
-  monkeypatch.setattr(embed_lib, "_SHORT", 16)
+  monkeypatch.setattr(grids_lib, "_SHORT", 16)
   np.testing.assert_allclose(embedder.encode([long])[0], expected[0], atol=1e-6)
   vectors = embedder.encode([long, *[middle] * 60])  # seven of them fit into a row of 150, which had 18 slots
   np.testing.assert_allclose(vectors, expected[[0, *[1] * 60]], atol=1e-6)
@@ -219,7 +219,7 @@ def test_a_file_of_texts_becomes_a_file_of_vectors(embedder, texts, tmp_path, dt
   np.testing.assert_allclose(
     vectors, embedder.encode(texts, dim=dim or None), atol=1e-3 if dtype == "float16" else 1e-6
   )
-  assert sorted(p.name for p in tmp_path.iterdir()) == ["out.npy", "texts.jsonl"]
+  assert sorted(p.name for p in tmp_path.iterdir()) == ["out.npy", "out.npy.json", "texts.jsonl"]
 
 
 def _interrupt_the_third_block(monkeypatch) -> list[int]:
@@ -264,8 +264,8 @@ def test_other_work_does_not_go_on_from_what_is_left(embedder, texts, tmp_path, 
 @pytest.fixture
 def grids(monkeypatch):
   """Small grids, and the tokens of each that is encoded from now on; `stop` raises in the place of one."""
-  monkeypatch.setattr(embed_lib, "_SHORT", 32)
-  monkeypatch.setattr(embed_lib, "_CPU_TOKENS", 4 * 32)
+  monkeypatch.setattr(grids_lib, "_SHORT", 32)
+  monkeypatch.setattr(grids_lib, "_CPU_TOKENS", 4 * 32)
   # Every grid is yielded before the next one is begun, as it is where grids take long.
   monkeypatch.setattr(embed_lib.ThreadPoolExecutor, "map", lambda self, *arguments: (yield from map(*arguments)))
   compiled, seen = embed_lib._compiled, types.SimpleNamespace(tokens=[], stop=None)
@@ -310,7 +310,13 @@ def test_a_file_that_is_stopped_within_a_block_goes_on_to_the_same_bytes(
   for found, expected in zip(grids.tokens, every[saved["grids"] :], strict=True):
     np.testing.assert_array_equal(found, expected)
   assert (tmp_path / "out.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
-  assert sorted(p.name for p in tmp_path.iterdir()) == ["out.npy", "texts.jsonl", "whole.npy"]
+  assert sorted(p.name for p in tmp_path.iterdir()) == [
+    "out.npy",
+    "out.npy.json",
+    "texts.jsonl",
+    "whole.npy",
+    "whole.npy.json",
+  ]
 
 
 def test_a_save_within_a_block_comes_about_every_minute(embedder, texts, tmp_path, grids, clock, monkeypatch):
@@ -337,7 +343,7 @@ def test_grids_of_another_layout_are_encoded_again(embedder, texts, tmp_path, gr
     _embed(embedder, source, tmp_path / "out.npy")
   assert (tmp_path / "out.npy.progress.json").exists()
   grids.stop = None
-  monkeypatch.setattr(embed_lib, "_CPU_TOKENS", 8 * 32)
+  monkeypatch.setattr(grids_lib, "_CPU_TOKENS", 8 * 32)
   _embed(embedder, source, tmp_path / "out.npy")
   _embed(embedder, source, tmp_path / "whole.npy")
   assert (tmp_path / "out.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
@@ -355,9 +361,9 @@ def test_what_other_work_has_overwritten_is_not_gone_on_from(embedder, texts, tm
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from mtc import embed, partial
+from mtc import embed, grids as grids_lib, partial
 
-partial.SECONDS, embed._CPU_TOKENS, embed._SHORT = 0, 128, 32
+partial.SECONDS, grids_lib._CPU_TOKENS, grids_lib._SHORT = 0, 128, 32
 compiled, grids, stop = embed._compiled, [], int(sys.argv[4])
 
 def counted(encoder):
@@ -411,7 +417,7 @@ def test_a_vector_that_is_not_finite_is_named(embedder, texts, tmp_path, monkeyp
 
     def encode(params, tokens):
       found = np.array(function(params, tokens))
-      return found * np.nan if tokens.ids.shape[-1] > embed_lib._SHORT else found
+      return found * np.nan if tokens.ids.shape[-1] > grids_lib._SHORT else found
 
     return encode
 
@@ -433,10 +439,11 @@ def test_texts_of_each_kind_of_file(tmp_path):
   from pyarrow import parquet
 
   (tmp_path / "a.txt").write_bytes("one\r\ntwo ü\n".encode())
+  (tmp_path / "a.txt.gz").write_bytes(gzip.compress((tmp_path / "a.txt").read_bytes()))
   with gzip.open(tmp_path / "a.jsonl.gz", "wt") as file:
     file.write('{"body": "one"}\n{"body": "two ü"}\n')
   parquet.write_table(pyarrow.table({"body": ["one", "two ü"]}), tmp_path / "a.parquet")
-  for name in ("a.txt", "a.jsonl.gz", "a.parquet"):
+  for name in ("a.txt", "a.txt.gz", "a.jsonl.gz", "a.parquet"):
     assert list(read_texts(tmp_path / name, "body")) == ["one", "two ü"], name
 
 

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from mtc import embed as embed_lib, export, shards
+from mtc import embed as embed_lib, export, manifest as manifest_lib, shards
 from mtc.embed import embed_file
 
 
@@ -24,10 +24,7 @@ def source(tmp_path, texts, monkeypatch):
 def embed(model, source: Path, output: Path, shard=None, stamp="one") -> int:
   file = shards.path(output, shard) if shard else output
   arguments = {"field_name": "text", "role": "document", "dim": 0, "dtype": "float32"}
-  count = embed_file(model, source, file, **arguments, stamp={"stamp": stamp}, shard=shard or (0, 1))
-  if shard:
-    shards.describe(file, {"stamp": stamp})
-  return count
+  return embed_file(model, source, file, **arguments, stamp={"stamp": stamp}, shard=shard or (0, 1))
 
 
 @pytest.fixture
@@ -44,7 +41,7 @@ def test_the_joined_shards_are_the_whole_bit_for_bit(made, source, tmp_path, tex
   assert output.read_bytes() == (tmp_path / "whole.npy").read_bytes()
   manifest = json.loads((tmp_path / "out.npy.json").read_text())
   assert manifest["rows"] == len(texts) and [s["rows"] for s in manifest["shards"]] == counts
-  assert manifest["sha256"] == shards._digest(output)
+  assert manifest["sha256"] == manifest_lib.digest(output)
   assert not list(tmp_path.glob("*.partial*"))
 
 

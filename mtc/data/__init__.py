@@ -33,7 +33,7 @@ from mtc.data.settings import Settings, check_types, paths_to_strings
 from mtc.data.sources import Beir, Builtin, Folder, InMemory, Jsonl, Parquet, Rows, Source, Text, Tfds
 from mtc.data.teacher import Teacher, Vectors
 from mtc.data.text_list import as_texts
-from mtc.data.texts import read_groups, read_texts
+from mtc.data.texts import count_texts, read_groups, read_texts
 from mtc.data.tokens import prepare
 from mtc.data.vocabulary import Vocabulary, named_tokens, save_trimmed
 
@@ -79,6 +79,7 @@ __all__ = [
   "belong",
   "best_fit",
   "check_types",
+  "count_texts",
   "documents",
   "each_in_words",
   "examples_of",

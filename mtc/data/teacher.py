@@ -21,14 +21,16 @@ class Vectors(Settings):
   """Row `i` of a `.npy` is the vector of text `i` of a file.
 
   Attributes:
-    texts: .jsonl, .jsonl.gz, .parquet or .txt; in the data directory of the run where it is relative.
+    texts: .jsonl or .txt, either with .gz too, or .parquet; in the data directory of the run where it is relative.
     field: of the texts in JSONL and Parquet.
     npy: float16, float32 or float64 [texts, k], of any length; "" = beside the texts: `posts.jsonl` has `posts.npy`.
+    role: whose prompt `mtc.embed --config` puts before the texts: query or document; "" = that of its flag --role.
   """
 
   texts: str
   field: str = "text"
   npy: str = ""
+  role: str = ""
 
   def resolve(self, data_dir: str) -> "Vectors":
     """The same with paths that do not depend on the data directory."""
@@ -36,7 +38,7 @@ class Vectors(Settings):
     for suffix in _SUFFIXES:
       name = name.removesuffix(suffix)
     npy = self.npy or Path(self.texts).with_name(f"{name}.npy")
-    return Vectors(str(Path(data_dir) / self.texts), self.field, str(Path(data_dir) / npy))
+    return dataclasses.replace(self, texts=str(Path(data_dir) / self.texts), npy=str(Path(data_dir) / npy))
 
 
 class TextVectors(NamedTuple):
@@ -174,8 +176,7 @@ class Teacher:
 def _open(file: Vectors) -> np.ndarray:
   if not Path(file.npy).is_file():
     raise FileNotFoundError(
-      f"{file.npy} does not exist; python -m mtc.embed --model DIR --input {file.texts} --field {file.field} "
-      f"--output {file.npy} makes it"
+      f"{file.npy} does not exist; python -m mtc.embed --model TEACHER --config CONFIG writes it from {file.texts}"
     )
   table = open_npy(file.npy)
   if table.ndim != 2 or not table.shape[1]:

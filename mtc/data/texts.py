@@ -18,24 +18,33 @@ _ROWS = (".jsonl", ".jsonl.gz", ".parquet")
 _FOLDER = (*_ROWS, "qrels", "dataset_info.json")  # ends of the names by which a directory is one that `Folder` reads
 
 
+def count_texts(path: Path, field_name: str) -> int:
+  """The number of texts of a file, at least one, all of which can be read.
+
+  Raises:
+    ValueError: as of `read_texts`, or there is no text.
+  """
+  if count := sum(1 for _ in read_texts(path, field_name)):
+    return count
+  raise ValueError(f"{path} holds no text; expected one or more")
+
+
 def read_texts(path: Path, field_name: str) -> Iterator[str]:
-  """The texts of a file: a field of JSONL (also .gz) or Parquet, or the lines of a .txt.
+  """The texts of a file: a field of JSONL or Parquet, or the lines of a .txt; JSONL and .txt may have .gz too.
 
   Raises:
     ValueError: the file is of another kind, or a row has no such text; names file, line and reason.
   """
   if not path.is_file():
     raise FileNotFoundError(f"{path} is not a file")
-  if path.suffix == ".txt":
+  if path.name.endswith(_LINES):
     for number, _, line in all_lines(path):
       try:
         yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
       except UnicodeDecodeError as error:
         raise ValueError(f"{path}:{number} is not UTF-8 ({error}); convert it") from error
     return
-  if not path.name.endswith(_ROWS):
-    raise ValueError(f"{path} is of an unknown kind; use .jsonl, .jsonl.gz, .parquet or .txt")
-  with _named("fix the row, or name another field with --field"):
+  with _named("fix the row, or name another field with --field or in Vectors(...)"):
     for place, row in _of_file(path).rows("train"):
       yield _encodable(place, field_name, fields.string(place, field_name, fields.required(place, row, field_name)))
 

@@ -137,7 +137,9 @@ def test_files_that_do_not_fit(make, vectors, tmp_path):
     with pytest.raises(ValueError, match=r"posts\.npy is no array of numbers"):
       Teacher([file])
   (tmp_path / "posts.npy").unlink()
-  with pytest.raises(FileNotFoundError, match=r"posts\.npy does not exist; python -m mtc\.embed --model DIR --input"):
+  with pytest.raises(
+    FileNotFoundError, match=r"posts\.npy does not exist; python -m mtc\.embed --model TEACHER --config"
+  ):
     Teacher([file])
 
 
