@@ -218,7 +218,7 @@ def neighbours(encode: TextEncoder, tables: Tables, count: int, k: int = 3) -> s
   if not count or not table:
     return ""
   lines = []
-  for asked, near in nearest(encode, table, count, k, most=2000).asked:
+  for asked, near in nearest(encode, table, count, k, most=300).asked:
     lines.append(_shown(asked.text))
     lines += [f"  {one.cosine:.2f}  {_shown(one.of.text)}" for one in near]
   return "\n".join(lines)

@@ -131,6 +131,24 @@ def make_embedder(tokenizer):
   return make
 
 
+@pytest.fixture(scope="session")
+def static_dir(tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+  """A StaticEmbedding as sentence-transformers saves it, in float16."""
+  import jax
+
+  from mtc import data, export, models
+  from mtc.embed import Embedder
+
+  config = {"model_type": "static", "vocab_size": tokenizer.get_vocab_size(), "hidden_size": 32}
+  spec = models.ModelSpec(architecture="static", width=32, dim=0, dropout=0.0, dtype="float32", pooling="mean")
+  encoder = models.build(config, spec)
+  params, words = encoder.init(jax.random.key(0)), data.tokenizer.bare(tokenizer)
+  embedder = Embedder(encoder, params, config, spec, words, {"query": "", "document": ""}, max_length=8192)
+  directory = tmp_path_factory.mktemp("static") / "model"
+  export.write(embedder, directory, dtype="float16")
+  return directory
+
+
 @pytest.fixture(autouse=True, scope="session")
 def no_network():
   """Any connection beyond this machine fails at once and says so."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import mtc
-from mtc import export, models
+from mtc import export
 from mtc.embed import load
 
 pytestmark = pytest.mark.torch
@@ -184,8 +184,16 @@ def test_sentence_transformers_reads_the_static_embedding_that_mtc_writes(tokeni
     assert (changed[2] > 1e-3) == (max_length == 12)
 
 
-def test_mini_is_a_static_embedding_of_sentence_transformers():
-  theirs = sentence_transformers.SentenceTransformer(str(models.directory_of("mtc-mini")), device="cpu")
+def test_a_float16_static_embedding_is_one_of_sentence_transformers(static_dir):
+  theirs = sentence_transformers.SentenceTransformer(str(static_dir), device="cpu")
   assert theirs[0].embedding.weight.dtype == torch.float16
   vectors = theirs.float().encode(SCRIPTS)
-  np.testing.assert_allclose(mtc.load("mtc-mini").encode(SCRIPTS), vectors, rtol=0, atol=1e-5)
+  np.testing.assert_allclose(mtc.load(static_dir).encode(SCRIPTS), vectors, rtol=0, atol=1e-5)
+
+
+def test_mini_exported_is_a_model_of_sentence_transformers(tmp_path):
+  mini = mtc.load("mtc-mini")
+  export.write(mini, tmp_path / "mini", dtype="float16")
+  theirs = sentence_transformers.SentenceTransformer(str(tmp_path / "mini"), device="cpu")
+  for role, encode in (("document", theirs.encode_document), ("query", theirs.encode_query)):
+    np.testing.assert_allclose(mini.encode(SCRIPTS, role=role), encode(SCRIPTS), rtol=0, atol=1e-5)

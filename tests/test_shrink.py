@@ -156,29 +156,29 @@ def test_a_number_past_a_dtype_is_refused(make_embedder, tmp_path):
   shrink(str(tmp_path / "large"), tmp_path / "small", Shrinking(layers=(0,)), "bfloat16")
 
 
-def test_a_static_embedding(texts, tmp_path):
+def test_a_static_embedding(texts, static_dir, tmp_path):
   (tmp_path / "posts.txt").write_text("\n".join(texts))
-  wanted = Shrinking(tokens=600, texts=(str(tmp_path / "posts.txt"),), min_character_count=1)
-  report = shrink("mtc-mini", tmp_path / "small", wanted)
-  before, after = load("mtc-mini"), load(tmp_path / "small")
+  wanted = Shrinking(tokens=120, texts=(str(tmp_path / "posts.txt"),), min_character_count=1)
+  report = shrink(str(static_dir), tmp_path / "small", wanted)
+  before, after = load(static_dir), load(tmp_path / "small")
   found = whole(before.tokenizer, after.tokenizer, texts)
   np.testing.assert_array_equal(after.encode(found), before.encode(found))
   assert report["layers"] == {"before": 0, "kept": ()} and not (tmp_path / "small" / "config.json").exists()
-  assert report["tokens"]["after"] <= 600
+  assert report["tokens"]["after"] <= 120
   with pytest.raises(ValueError, match="a static embedding has no layers"):
-    shrink("mtc-mini", tmp_path / "other", Shrinking(layers=(0,)))
+    shrink(str(static_dir), tmp_path / "other", Shrinking(layers=(0,)))
 
 
 @pytest.mark.parametrize("beside", [{"do_lower_case": False}, {"cls_token": "[SEP]"}, {"add_eos_token": True}])
-def test_a_static_embedding_reads_no_settings_beside_its_tokenizer(texts, tmp_path, beside):
+def test_a_static_embedding_reads_no_settings_beside_its_tokenizer(texts, static_dir, tmp_path, beside):
   folder = tmp_path / "large"
-  shutil.copytree(models.directory_of("mtc-mini"), folder)
+  shutil.copytree(static_dir, folder)
   (folder / "tokenizer_config.json").write_text(json.dumps(beside))
   tokenizer = json.loads((folder / "tokenizer.json").read_text())
   tokenizer["truncation"] = {"direction": "Left", "max_length": 3, "strategy": "LongestFirst", "stride": 0}
   (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
   (tmp_path / "posts.txt").write_text("\n".join(texts))
-  wanted = Shrinking(tokens=600, texts=(str(tmp_path / "posts.txt"),), min_character_count=1)
+  wanted = Shrinking(tokens=120, texts=(str(tmp_path / "posts.txt"),), min_character_count=1)
   shrink(str(folder), tmp_path / "small", wanted)
   before, after = load(folder), load(tmp_path / "small")
   assert before.max_length == after.max_length == 3
