@@ -32,6 +32,10 @@ _FORM: dict[str, Any] = {  # of what a flag does, in --help
   "subsequent_indent": " " * 6,
   "break_on_hyphens": False,
 }
+_PARTS = tuple(  # of a config, which have fields or entries of their own
+  f"config.{name}"
+  for name in ("tasks", "evaluations", "corpora", "model", "optim", "mixing", "balancing", "prompts", "model.lora")
+)
 _KINDS = {  # absl's names for kinds of values, in --help
   "string": "TEXT",
   "int": "INTEGER",
@@ -135,7 +139,7 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 
 def _check_arguments(argv: Sequence[str]) -> None:
-  """Raises ValueError for an argument that is not text, and for a config file whose name no flag can hold."""
+  """Raises ValueError for an argument that is not text, and for a config file or a field that no flag can name."""
   for before, argument in zip(argv, argv[1:]):
     name, equals, value = argument.partition("=")
     if not equals:
@@ -144,6 +148,11 @@ def _check_arguments(argv: Sequence[str]) -> None:
     if name.lstrip("-") == "config" and ":" in value and Path(value).is_file():
       raise ValueError(
         f"{name} {value} has a ':', which comes before the argument of get_config(); rename the file or directory"
+      )
+    if name.lstrip("-") in _PARTS:
+      raise ValueError(
+        f"{name} is not a single value, so a flag cannot set it; set one of its fields, for example "
+        "--config.model.dim=50, or change the config file"
       )
 
 

@@ -1151,6 +1151,8 @@ _ADAPTER = [
 ADAPTERS = [Bad(f"adapter: {name}", copied(small_adapter, change), adapter, words) for name, change, words in _ADAPTER]
 
 _COMMAND = [  # arguments of python -m mtc.main
+  ("a dict as a whole", ["--config.evaluations={}"], "is not a single value"),
+  ("a part as a whole", ["--config.model", "bert"], "is not a single value"),
   ("an unknown field", ["--config.stepz=5"], "stepz"),
   ("an unknown task", ["--config.tasks.nope.weight=1"], "nope"),
   ("text for a number", ["--config.steps=many"], "many"),
@@ -1164,8 +1166,8 @@ _COMMAND = [  # arguments of python -m mtc.main
   ("a rate of NaN", ["--config.optim.learning_rate=nan"], "optim.learning_rate=nan"),
   ("an infinite rate", ["--config.optim.learning_rate=inf"], "optim.learning_rate=inf"),
   ("a clip of NaN", ["--config.optim.clip_norm=nan"], "optim.clip_norm=nan"),
-  ("a temperature of NaN", ["--config.tasks.interest.loss.temperature=nan"], "loss.temperature=nan"),
-  ("a temperature of 0", ["--config.tasks.interest.loss.temperature=0"], "temperature"),
+  ("a temperature of NaN", ["--config.tasks.interest.loss.loss.temperature=nan"], "loss.temperature=nan"),
+  ("a temperature of 0", ["--config.tasks.interest.loss.loss.temperature=0"], "temperature"),
   (
     "a batch of 10 ** 12",
     ["--config.tasks.interest.batch_size=1000000000000"],
