@@ -32,7 +32,7 @@ from peak import peak_bytes
 
 TASKS = ("interest", "storyline", "hashtag", "search_tweets")
 SIZES = {"tiny": (2, 64, 2, 128), "minilm": (6, 384, 12, 1536), "base": (12, 768, 12, 3072)}
-STATIC_WIDTH = 640  # of --model static, a table of words
+STATIC_WIDTH = 640  # of --model static, a static embedding
 TEMPERATURE, LEARNING_RATE, WARMUP, LENGTH = 0.05, 1e-4, 0.1, 128
 
 
@@ -130,7 +130,7 @@ def draw_pairs(options: argparse.Namespace, folder: Path) -> None:
 
 
 def make_weights(options: argparse.Namespace) -> None:
-  """Saves a randomly initialised BERT with the tokenizer, as transformers does, or a table of words."""
+  """Saves a randomly initialised BERT with the tokenizer, as transformers does, or a static embedding."""
   import torch
   from transformers import AutoTokenizer, BertConfig, BertModel
 

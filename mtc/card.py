@@ -308,7 +308,7 @@ print(model.similarity(queries, documents))"""
 
 
 def _with_transformers(embedder: Embedder) -> list[str]:
-  """Pooling, projection and prompts are no part of AutoModel: they stand in the code. It knows no tables of words."""
+  """Pooling, projection and prompts are no part of AutoModel: they stand in the code. It knows no static embeddings."""
   if models.is_static(embedder.config):
     return []
   projection = "projection" in embedder.params

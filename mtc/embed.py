@@ -259,7 +259,7 @@ def load(directory: str | Path, dtype: str = "float32") -> Embedder:
 
 
 def tokenizer_of(config: dict[str, Any], tokenizer: Tokenizer) -> Tokenizer:
-  """The tokenizer as a model of this config uses it: a table of words has no special tokens."""
+  """The tokenizer as a model of this config uses it: a static embedding has no special tokens."""
   return data.tokenizer.bare(tokenizer) if models.is_static(config) else tokenizer
 
 

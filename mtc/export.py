@@ -23,7 +23,7 @@ DTYPES = ("float32", "float16", "bfloat16", "q4_0")
 
 
 def write(embedder: Embedder, directory: Path, card: str = "", dtype: str = "float32") -> None:
-  """Writes config (not of a table of words), weights, tokenizer, modules and a card; whole or not at all.
+  """Writes config (not of a static embedding), weights, tokenizer, modules and a card; whole or not at all.
 
   Args:
     embedder: what to write.

@@ -140,7 +140,7 @@ def _start(settings: Pretraining, workdir: Path) -> tuple[Embedder, models.Head 
   if settings.steps and (models.is_static(loaded.config) if loaded else spec.architecture == "static"):
     name = f"model.pretrained={spec.pretrained!r}" if loaded else "model.architecture='static'"
     raise ValueError(
-      f"steps={settings.steps}: {name} is a table of words, which has no head for masked language modelling; use "
+      f"steps={settings.steps}: {name} is a static embedding, which has no head for masked language modelling; use "
       "steps=0 with model.rarity, or another architecture"
     )
   if loaded:
@@ -301,11 +301,9 @@ def _introduction(settings: Pretraining, counts: optim.Counts, training: data.Ma
     lines.append(f"{name:24} {texts:10,} {tokens:13,} {share:7.3f}")
   if len(largest) > 12:
     lines.append(f"and {len(largest) - 12} more")
-  lines.append(
-    f"{counts.total / 1e6:.2f} M parameters, {counts.trained / 1e6:.2f} M of them trained, on {parallel.describe()}"
-  )
+  lines.append(f"{counts.total / 1e6:.2f} M parameters ({counts.trained / 1e6:.2f} M trained) on {parallel.describe()}")
   if first:
-    lines.append(f"going on from step {first} of {settings.steps}")
+    lines.append(f"resuming from step {first} of {settings.steps}")
   return "\n".join(lines)
 
 

@@ -239,7 +239,7 @@ class _Run:
       evaluate.before(self.workdir / "before.json", self.scored.test, self.experiment.evaluations)
 
   def _introduction(self, peak: float | None, first: int) -> str:
-    """What is trained and on what; `peak` is None where the encoder is a table of words."""
+    """What is trained and on what; `peak` is None where the encoder is a static embedding."""
     experiment = self.experiment
     batch = self.packer.step(first)
     lines = [
@@ -264,27 +264,27 @@ class _Run:
     counts, whole = self.counts, parallel.device_count() / len(parallel.local_devices())
     tokens = np.count_nonzero(batch.tokens.segment) * whole
     lines.append(
-      f"{counts.total / 1e6:.2f} M parameters, {counts.trained / 1e6:.2f} M of them trained, on {parallel.describe()}"
+      f"{counts.total / 1e6:.2f} M parameters ({counts.trained / 1e6:.2f} M trained) on {parallel.describe()}"
     )
-    work = "; a table of words has no matrix products to speak of"
+    work = "; a static embedding has no matrix products"
     if peak is not None:
       work = (
-        f", {self._flops(batch) * whole / 1e12:,.3g} TFLOP on them, of {peak / 1e12:,.3g} TFLOP a second that a "
-        f"product of {experiment.model.dtype} matrices reaches here"
+        f", {self._flops(batch) * whole / 1e12:,.3g} TFLOP; {experiment.model.dtype} matrices are multiplied at "
+        f"{peak / 1e12:,.3g} TFLOP/s here"
       )
-    lines.append(f"a step: {tokens:,.0f} tokens{work}")
+    lines.append(f"one step: {tokens:,.0f} tokens{work}")
     lines.append(
-      f"texts are cut at {self.model.max_length} tokens in evaluations and in the export, in training at the "
+      f"evaluations and the export truncate texts at {self.model.max_length} tokens; training truncates them at the "
       "max_length of their task"
     )
     lines.append(self._memory())
     for names, plan in self.packer.plans.items():
       lines.append(
-        f"  {', '.join(names)}: {' or '.join(map(str, plan.rows))} rows of {plan.length} tokens, "
+        f"grid for {', '.join(names)}: {' or '.join(map(str, plan.rows))} rows of {plan.length} tokens, "
         f"up to {plan.slots} texts each"
       )
     if first:
-      lines.append(f"going on from step {first} of {experiment.steps}")
+      lines.append(f"resuming from step {first} of {experiment.steps}")
     return "\n".join(lines)
 
   def _memory(self) -> str:
@@ -292,11 +292,13 @@ class _Run:
     free = "" if self.free is None else f"; {self.free / 2**20:,.0f} MiB are free"
     if self.train_step.needs:
       needs = ", ".join(map(str, self.train_step.needs))
-      return f"memory of each device: {needs}, {self.counts.state_bytes / 2**20:,.0f} MiB of it for good{free}. Grids:"
+      return (
+        f"memory per device: {needs}, with {self.counts.state_bytes / 2**20:,.0f} MiB of parameters and optimizer{free}"
+      )
     longest = max(plan.length for plan in self.packer.plans.values())
     kept = models.training_bytes(self.model.config, self.model.spec, self.packer.tokens_per_chunk, longest).activations
     state = self.counts.state_bytes
-    return f"memory of each device: about {(state + kept) / 2**20:,.0f} MiB{free}. Grids:"
+    return f"memory per device: about {(state + kept) / 2**20:,.0f} MiB{free}"
 
   def _validate(self, state: TrainState, taken: int, writer: records.Metrics) -> float | None:
     """Scores the validation splits where one is due; returns what the best checkpoint is chosen by."""
@@ -421,10 +423,10 @@ def _already_done(workdir: Path) -> int:
 
 
 def _where(workdir: Path) -> str:
-  adapter = ["  adapter/         what LoRA learned, alone: peft.PeftModel.from_pretrained(base, DIR)"]
+  adapter = ["  adapter/         the LoRA adapter alone: peft.PeftModel.from_pretrained(base, DIR)"]
   return "\n".join(
     [
-      f"where everything is: {remote.shown(workdir)}/",
+      f"written to {remote.shown(workdir)}/:",
       "  export/          the model: mtc.load, or sentence_transformers.SentenceTransformer",
       *(adapter if (workdir / "adapter").exists() else ()),
       "  leakage.json     which test texts the training data hold",

@@ -42,7 +42,7 @@ def fill_and_go_on(runs: Runs, whole: tuple[Path, dict], tries: int, seed: int) 
     saved = [path.name for path in workdir.glob("checkpoints/step_*") if "tmp" not in path.name]
     ended = runs(workdir)
     assert ended["code"] == 0, (at, runs.said()[-3000:])
-    assert not saved or "going on from step" in runs.said() or "nothing to do" in runs.said()
+    assert not saved or "resuming from step" in runs.said() or "nothing to do" in runs.said()
     assert_equal_bits(expected, workdir)
     (runs.root / "cache").rename(runs.root / f"cache{seed}.{number}")
 

@@ -126,7 +126,7 @@ def test_the_front_door(backbone, tmp_path):
 
 
 def written_static(tokenizer, out, dense="", normalize=True):
-  """A table of words as sentence-transformers saves it, and the same read back by sentence-transformers."""
+  """A static embedding as sentence-transformers saves it, and the same read back by sentence-transformers."""
   parts = sentence_transformers.sentence_transformer.modules
   torch.manual_seed(0)
   words = type(tokenizer).from_str(tokenizer.to_str())

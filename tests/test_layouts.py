@@ -54,7 +54,7 @@ def test_every_number_of_devices_goes_on_from_every_other(data_dir, tmp_path):
       for second in DEVICES:
         workdir = shutil.copytree(tmp_path / f"{first}", tmp_path / f"{first}-{second}")
         ended = runs(workdir, devices=second, settings=alike)
-        assert ended["code"] == 0 and "going on from step 3" in runs.said(), runs.said()[-3000:]
+        assert ended["code"] == 0 and "resuming from step 3" in runs.said(), runs.said()[-3000:]
         assert f"on {second} cpu device" in runs.said()
         found[first, second] = difference(tmp_path / "whole", workdir)
   finally:
@@ -82,7 +82,7 @@ def test_a_run_goes_on_with_another_version_of_jax(data_dir, tmp_path):
   found = {}
   for first, second in (("this", "other"), ("other", "this")):
     run(first, tmp_path / first, "--config.stop_after=3")
-    assert "going on from step 3" in run(second, tmp_path / first)
+    assert "resuming from step 3" in run(second, tmp_path / first)
     found[first, second] = difference(tmp_path / "whole", tmp_path / first)
   print(f"{versions}: largest difference from a whole run: {found}")
   assert max(found.values()) < 1e-4

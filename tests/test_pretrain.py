@@ -106,7 +106,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(settings, whole, tmp_path, capsy
   assert run(stopped, tmp_path / "run") == 0
   assert not (tmp_path / "run" / "export").exists()
   assert run(settings, tmp_path / "run") == 0
-  assert "going on from step 3" in capsys.readouterr().out
+  assert "resuming from step 3" in capsys.readouterr().out
   expected = weights(whole)
   assert len(expected) > 30
   for name, value in weights(tmp_path / "run").items():
@@ -199,11 +199,11 @@ WRONG = {
   ),
   "a table from a seed": (
     {"model": ModelSpec(architecture="static")},
-    "steps=8: model.architecture='static' is a table of words, which has no head for masked language modelling; use",
+    "steps=8: model.architecture='static' is a static embedding, which has no head for masked language modelling; use",
   ),
   "a pretrained table": (
     {"model": ModelSpec(pretrained="STATIC")},
-    "steps=8: model.pretrained='STATIC' is a table of words, which has no head for masked language modelling; use",
+    "steps=8: model.pretrained='STATIC' is a static embedding, which has no head for masked language modelling; use",
   ),
   "blank": (
     {"corpora": {"c": Corpus(data.InMemory({"train": []}))}},

@@ -180,7 +180,7 @@ def test_a_killed_process_ends_the_others_and_the_run_goes_on(config, tmp_path, 
   assert "another process ended first" in said or "distributed service detected fatal errors" in said
   stopping = ["--config.stop_after=1"]  # at once, and at the step of the checkpoint
   run(config, workdir, 1, 2, *LONG, *stopping)
-  assert "going on from step" in (tmp_path / "run.1.0").read_text()
+  assert "resuming from step" in (tmp_path / "run.1.0").read_text()
 
 
 def test_processes_that_hear_a_signal_at_different_times_stop_at_the_same_step(config, tmp_path):

@@ -139,7 +139,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(experiment, whole, tmp_path, cap
   assert "stopped at step 3" in capsys.readouterr().out
   experiment.stop_after = 0
   assert run(experiment, tmp_path / "run") == 0
-  assert "going on from step 3" in capsys.readouterr().out
+  assert "resuming from step 3" in capsys.readouterr().out
   assert_equal_bits(whole, tmp_path / "run")
   assert [row["step"] for row in lines(tmp_path / "run") if "loss" in row] == list(range(1, STEPS + 1))
   validated = [row["step"] for row in lines(tmp_path / "run") if "validation/interest/accuracy" in row]
@@ -154,7 +154,7 @@ def test_a_run_in_directories_of_any_name_goes_on_to_the_same_bits(experiment, d
   assert run(experiment, workdir) == 0
   experiment.stop_after = 0
   assert run(experiment, workdir) == 0
-  assert "going on from step 3" in capsys.readouterr().out
+  assert "resuming from step 3" in capsys.readouterr().out
   assert_equal_bits(whole, workdir)
 
 
@@ -177,7 +177,7 @@ def test_a_checkpoint_that_cannot_be_read_back_is_not_reported_as_saved(experime
   assert "stopped at" not in printed and "saved" not in printed
   monkeypatch.undo()
   assert run(experiment, tmp_path / "run") == 0
-  assert "going on from step 2" in capsys.readouterr().out
+  assert "resuming from step 2" in capsys.readouterr().out
 
 
 def test_what_was_trained_before_a_validation_that_fails_is_saved(experiment, whole, tmp_path, monkeypatch, capsys):
@@ -189,7 +189,7 @@ def test_what_was_trained_before_a_validation_that_fails_is_saved(experiment, wh
     with pytest.raises(ValueError, match="'interest' cannot be scored"):
       run(experiment, tmp_path / "run")
   assert run(experiment, tmp_path / "run") == 0
-  assert "going on from step 2" in capsys.readouterr().out
+  assert "resuming from step 2" in capsys.readouterr().out
   assert_equal_bits(whole, tmp_path / "run")
 
 
@@ -386,15 +386,15 @@ def test_the_speed_is_in_the_metrics_and_the_step_in_the_introduction(whole, exp
   assert run(experiment, tmp_path / "run") == 0
   printed = capsys.readouterr().out
   assert re.search(r"interest +200 .* 12 +9.1 ", printed) and re.search(r"search_tweets +200 .* 10 +9.0 ", printed)
-  assert re.search(r"a step: \d+ tokens, .* TFLOP on them, of .* TFLOP a second", printed)
-  assert re.search(r"memory of each device: \d+ MiB for \d+ rows, .* MiB are free", printed)
+  assert re.search(r"one step: \d+ tokens, .* TFLOP; float32 matrices are multiplied at .* TFLOP/s here", printed)
+  assert re.search(r"memory per device: \d+ MiB for \d+ rows, .* MiB are free", printed)
 
 
-def test_a_table_of_words_has_no_speed_in_products(experiment, tmp_path, capsys):
+def test_a_static_embedding_has_no_speed_in_products(experiment, tmp_path, capsys):
   experiment.model = ModelSpec(architecture="static", width=16, vocab_size=400, dim=0)
   experiment.stop_after = 1
   assert run(experiment, tmp_path / "run") == 0
-  assert re.search(r"a step: \d+ tokens; a table of words has no matrix products", capsys.readouterr().out)
+  assert re.search(r"one step: \d+ tokens; a static embedding has no matrix products", capsys.readouterr().out)
   (row,) = [row for row in lines(tmp_path / "run") if "loss" in row]
   assert "mfu" not in row and row["tokens_per_second"] > 0
 

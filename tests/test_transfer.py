@@ -247,7 +247,7 @@ def test_a_stopped_report_goes_on_to_the_same(experiment, whole, monkeypatch, ca
   assert stopped.value.code == 143
   said = capsys.readouterr().out
   assert "=== run 3 of 6: alone search_tweets (equal examples), seed 0" in said and said.count("=== run") == 1
-  assert "going on from step 2 of 4" in said
+  assert "resuming from step 2 of 4" in said
   assert not (whole / "transfer.json").exists()
   assert run(experiment, whole) == 0
   assert "=== run" not in capsys.readouterr().out

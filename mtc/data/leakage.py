@@ -163,10 +163,12 @@ def leakage_table(leaks: Mapping[str, Leaks]) -> str:
   ]
   pairs = sum(len(found.tests) for found in leaks.values())
   if not lines:
-    return f"no test text is in the training data, nor nearly: {pairs} pairs of a task and a test"
-  head = f"{'task':18} {'has texts of the test':30} {'texts':>9} {'equal':>8} {'near':>8}"
+    return f"no training row contains a test text or nearly one ({pairs} pairs of a task and a test)"
+  head = f"{'task':18} {'contains texts of test':30} {'texts':>9} {'equal':>8} {'near':>8}"
   rows = ", ".join(f"{len(f.leaking):,} of {f.rows:,} of {task}" for task, f in leaks.items() if f.leaking)
-  return "\n".join([head, *lines, f"  in these rows: {rows}; none in the other {pairs - len(lines)} pairs"])
+  return "\n".join(
+    [head, *lines, f"  training rows that contain them: {rows}; the other {pairs - len(lines)} pairs have none"]
+  )
 
 
 def similarity(a: str, b: str) -> float:

@@ -22,7 +22,7 @@ def sizes(config: Config) -> Sizes:
 
 
 def is_static(config: Config) -> bool:
-  """Whether a config is that of a table of words; what follows from it stands at `Family.static`."""
+  """Whether a config is that of a static embedding; what follows from it stands at `Family.static`."""
   return family(config).static
 
 

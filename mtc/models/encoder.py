@@ -38,7 +38,7 @@ def build(config: dict[str, Any], spec: ModelSpec) -> Encoder:
   architecture = family(config)
   sizes = architecture.read(with_attention(config, spec.attention))
   if is_static(config) and spec.pooling not in ("", "mean"):
-    raise ValueError(f"model.pooling={spec.pooling!r} is not what a table of words does; use 'mean' or leave it empty")
+    raise ValueError(f"model.pooling={spec.pooling!r} does not fit a static embedding; use 'mean' or leave it empty")
   backbone = architecture.module(sizes, spec.dropout, jnp.dtype(spec.dtype))
 
   def init(key: jax.Array) -> dict[str, Any]:

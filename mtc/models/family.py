@@ -93,7 +93,7 @@ class Family(NamedTuple):
       model of the family is bidirectional.
     ids: of special tokens, which its class of transformers assumes where a config.json does not name them and which
       are past a small vocabulary.
-    static: it is a table of words and nothing else: texts have no special tokens and no pooling but the mean, and there
+    static: it is a static embedding: texts have no special tokens and no pooling but the mean, and there
       is no head, nothing for LoRA, no config.json and no class of transformers.
   """
 

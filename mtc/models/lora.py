@@ -69,7 +69,7 @@ def init(key: jax.Array, spec: LoraSpec, backbone: PyTree) -> dict[str, Any]:
   kernels = {path[:-1]: leaf.shape for path, leaf in sorted(_flat(backbone).items()) if path[-1] == "kernel"}
   known = dict.fromkeys(path[-1] for path in kernels)
   if not known:
-    raise ValueError(f"model.lora.rank={spec.rank} has nothing to adapt: this model is a table of words; use rank=0")
+    raise ValueError(f"model.lora.rank={spec.rank} has nothing to adapt: this model is a static embedding; use rank=0")
   targets = known if tuple(spec.targets) == ("all",) else spec.targets
   for name in targets:
     if name not in known:

@@ -158,7 +158,7 @@ def save_backbone(
 ) -> None:
   """Writes `config.json` and `model.safetensors` with Hugging Face's names, which AutoModel loads.
 
-  Of a table of words it writes `model.safetensors` alone, which sentence-transformers loads.
+  Of a static embedding it writes `model.safetensors` alone, which sentence-transformers loads.
 
   Args:
     head: the tree of `params["masked_lm"]`: AutoModelForMaskedLM then loads both.
@@ -239,7 +239,7 @@ def _load(
       flat[path] = value.astype(jnp.dtype(kernels), copy=False) if path[-1] == "kernel" else value
   problems += [f"missing {name}" for name, (path, _) in table.items() if path not in flat]
   if problems:
-    wrong = "are no table of words" if is_static(config) else "do not fit its config.json"
+    wrong = "are not a static embedding" if is_static(config) else "do not fit its config.json"
     raise ValueError(f"the weights in {directory} {wrong}: {'; '.join(problems)}")
   if ignored:
     logging.info("%s: ignored %s", directory, ", ".join(ignored))

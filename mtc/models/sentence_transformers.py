@@ -33,7 +33,7 @@ class SentenceTransformer:
 
   Attributes:
     backbone: the directory with model.safetensors, the tokenizer and, unless it is static, config.json.
-    static: the backbone is a StaticEmbedding, a table of words.
+    static: the backbone is a StaticEmbedding.
     pooling: mean, cls, max or last.
     projection: {"kernel": f32[width, dim], "bias": f32[dim]}; {} = none.
     activation: what follows the projection: identity or tanh.
@@ -119,7 +119,7 @@ def save_sentence_transformer(
     max_length: in tokens, with the special ones.
     activation: what follows the projection: identity or tanh.
     dtype: of the projection's file: float32, float16 or bfloat16; q4_0 = float16.
-    static: the backbone is a table of words, which pools by the mean and whose tokenizer cuts texts.
+    static: the backbone is a static embedding, which pools by the mean and whose tokenizer cuts texts.
     defaults: what `SentenceTransformer` takes where a call names nothing else: `default_prompt_name` (of a text without
       a prompt), `similarity_fn_name` (of `similarity`) and `truncate_dim` (the first dimensions of a vector).
   """

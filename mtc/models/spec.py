@@ -20,7 +20,7 @@ class ModelSpec:
     pretrained: a Hugging Face or sentence-transformers directory, a name on the hub, or "mtc-mini", which comes with
       the package; "" starts from a seed.
     architecture: of an encoder that starts from a seed: bert, modernbert (rotary positions, local attention), or static
-      (a table of words, which has no sizes but width and vocab_size).
+      (a static embedding, which has no sizes but width and vocab_size).
     layers, width, heads, mlp_width, vocab_size, positions: sizes of an encoder that starts from a seed; else unused.
     tokenizer: a directory with the tokenizer of an encoder that starts from a seed; "" = trained on the tasks' texts.
     rarity: of an encoder that starts from a seed: words start with less weight the more frequent they are, see

@@ -1,4 +1,4 @@
-"""A table of words and nothing else: StaticEmbedding of sentence-transformers, of which model2vec makes models too."""
+"""A static embedding: StaticEmbedding of sentence-transformers, of which model2vec makes models too."""
 
 import functools
 from pathlib import Path

@@ -258,7 +258,7 @@ def test_a_corpus_without_labels_is_one_group(tokenizer, tmp_path):
 
 
 def test_texts_without_a_token_are_left_out(corpora, tokenizer):
-  """As a table of words has them, whose texts have no special tokens; here all of one group, and some of another."""
+  """As a static embedding has them, whose texts have no special tokens; here all of one group, and some of another."""
   posts = corpora["posts"]
   german = posts.labels == 0
   empty = np.zeros(len(posts.offsets) - 1, bool)

@@ -171,7 +171,7 @@ def test_bad_rows_stop_or_are_counted(make):
 
 
 def test_texts_without_any_token_are_refused(tokenizer, tmp_path):
-  """As a table of words would see them: it adds no special tokens."""
+  """As a static embedding would see them: it adds no special tokens."""
   bare, options = tk.bare(tokenizer), {"max_length": 16, "prompts": {}, "cache_dir": tmp_path, "progress": False}
   none = InMemory({"train": [{"anchor": "\u200b", "positive": "\u200b\u200b"}]})
   with pytest.raises(ValueError, match="no text of .* has a token of this model's tokenizer; check the texts, or use"):

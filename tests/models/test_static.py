@@ -1,4 +1,4 @@
-"""A table of words: what StaticEmbedding of sentence-transformers and model2vec save."""
+"""A static embedding: what StaticEmbedding of sentence-transformers and model2vec save."""
 
 import json
 import shutil
@@ -95,7 +95,7 @@ def test_what_is_no_table_is_refused(directory, tensors):
     (np.ones((4, 0), np.float32), r"has a table \[4, 0\], a size that no model has"),
     (np.ones((0, 4), np.float32), r"has a table \[0, 4\], a size that no model has"),
     (np.ones((1, 2**18 + 1), np.float16), r"has a table \[1, 262145\], a size that no model has"),
-    (np.ones((500, 4), np.int8), "are no table of words: embedding.weight has dtype I8, expected a floating one"),
+    (np.ones((500, 4), np.int8), "are not a static embedding: embedding.weight has dtype I8, expected a floating one"),
   ],
 )
 def test_a_table_that_cannot_be_is_refused_and_no_config_json_is_named(directory, tensor, message):
@@ -159,10 +159,10 @@ def test_an_export_is_such_a_directory_again_and_says_where_it_cuts(directory, t
 
 def test_there_is_no_other_pooling_and_nothing_to_adapt(directory):
   config = models.static_config(directory)
-  with pytest.raises(ValueError, match="pooling='cls' is not what a table of words does"):
+  with pytest.raises(ValueError, match="pooling='cls' does not fit a static embedding"):
     models.build(config, models.ModelSpec(pooling="cls"))
   encoder = models.build(config, models.ModelSpec(pretrained="here", lora=models.LoraSpec(rank=2)))
-  with pytest.raises(ValueError, match="rank=2 has nothing to adapt: this model is a table of words"):
+  with pytest.raises(ValueError, match="rank=2 has nothing to adapt: this model is a static embedding"):
     encoder.init(jax.random.key(0))
 
 
