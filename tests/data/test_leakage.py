@@ -138,5 +138,5 @@ def test_the_table_names_pairs_with_leaks_only(both):
   held_out = HeldOut({"own/test": tests, "other/test": ["nowhere at all"]})
   shown = leakage_table({"task": held_out.seen_in(rows(training)), "clean": held_out.seen_in(rows(["new"]))})
   assert "own/test" in shown and "other/test" not in shown and "clean" not in shown
-  assert "of 700 of task; none in the other 3 pairs" in shown
+  assert "of 700 of task; the other 3 pairs have none" in shown
   assert "4 pairs" in leakage_table({"a": held_out.seen_in(rows(["new"])), "b": held_out.seen_in([])})
