@@ -9,15 +9,17 @@ import signal
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
 import mtc
-from mtc import embed as embed_lib, export
+from mtc import embed as embed_lib, export, models
 from mtc.config import Experiment, Task
 from mtc.data import Folder, Texts, Vectors
-from mtc.embed import embed_teachers
+from mtc.embed import Embedder, embed_teachers
 from mtc.losses import EmbeddingDistillation
+from mtc.models import ModelSpec
 from mtc.partial import PartialNpy
 
 ROOT = Path(__file__).parent.parent
@@ -329,13 +331,19 @@ def test_flags_for_one_file_do_not_go_with_a_config(model, folder, tmp_path, fla
   assert f"error: {flag.split('=')[0]} is for one file, and the Vectors of --config name theirs; leave out" in said
 
 
-def test_the_commands_of_the_documentation_distil_a_teacher(folder, tmp_path):
+def test_the_commands_of_the_documentation_distil_a_teacher(tokenizer, folder, tmp_path):
+  spec = ModelSpec(layers=1, width=64, heads=2, mlp_width=64, positions=160, dim=0, dropout=0.0, dtype="float32")
+  made = models.scratch_config(spec, 0) | {"vocab_size": tokenizer.get_vocab_size()}
+  encoder = models.build(made, spec)
+  tiny = Embedder(encoder, encoder.init(jax.random.key(0)), made, spec, tokenizer, {"query": "", "document": ""}, 160)
+  export.write(tiny, tmp_path / "tiny")
   page = (ROOT / "docs" / "data.md").read_text("utf-8").split("## Distillation")[1].split("\n## ")[0]
   config = page.split("```python\n")[1].split("```")[0]
   commands = [" ".join(re.findall(rf"    (python -m {name} .*)\n", page)) for name in ("mtc.embed", "mtc.main")]
-  (tmp_path / "distill.py").write_text(config)
+  assert '"mtc-mini"' in config  # whose twelve layers take minutes here
+  (tmp_path / "distill.py").write_text(config.replace("mtc-mini", str(tmp_path / "tiny")))
   names = {
-    "TEACHER": "mtc-mini",
+    "TEACHER": tmp_path / "tiny",
     "configs/distill.py": tmp_path / "distill.py",
     "DIR": folder,
     "runs/small": tmp_path / "run",
