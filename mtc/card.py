@@ -158,10 +158,16 @@ def of_shrunk(embedder: Embedder, report: Mapping[str, Any], teacher: str = "") 
     ),
     _prompts(embedder),
     *_coverage(report),
-    *_loading(embedder)[:5],
+    *(_loading(embedder)[:3] + [_OTHER_TOOLS] if report["dtype"] == "q4_0" else _loading(embedder)[:5]),
     *_carried(body),
   ]
   return "\n\n".join(part for part in parts if part) + "\n"
+
+
+_OTHER_TOOLS = (
+  "Only `mtc` reads weights of 4 bits. For other tools, write a directory that they read: "
+  "`python -m mtc.export --model . --output DIR --dtype float16`"
+)
 
 
 def _carried(body: str) -> Iterator[str]:

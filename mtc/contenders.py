@@ -234,7 +234,7 @@ def _sentence_transformer(name: str) -> TextEncoder:
       "'.[torch]'), or give the directory without st= to encode in JAX"
     ) from error
   directory = models.directory_of(name)
-  # Some files would be computed in as they are: a float16 table of words gives NaN for a text without a word.
+  # Some files would be computed in as they are: a float16 static embedding gives NaN for a text without a word.
   model = library.SentenceTransformer(str(directory) if directory.is_dir() else name).float()
 
   def encode(texts: Sequence[str], role: str = "document") -> np.ndarray:

@@ -75,6 +75,7 @@ def shrink(model: str, output: Path, shrinking: Shrinking, dtype: str = "") -> d
       "layers": {"before": layers, "kept": shrinking.layers or tuple(range(layers))},
       "tokens": {when: embedder.tokenizer.get_vocab_size() for when, embedder, _ in sizes},
       "parameters": {when: sum(x.size for x in jax.tree.leaves(embedder.params)) for when, embedder, _ in sizes},
+      "dtype": models.stored_dtype(inside),
       "bytes": {when: models.stored_bytes(directory) for when, _, directory in sizes},
       "coverage": coverage,
     }

@@ -12,6 +12,7 @@ import mtc
 from mtc import export, models
 from mtc.embed import Embedder
 from mtc.models import gguf_file
+from mtc.shrink import Shrinking, shrink
 
 
 def blocks(rows: int, columns: int, seed: int = 0) -> np.ndarray:
@@ -103,6 +104,14 @@ def test_a_model_is_exported_in_4_bits_and_gives_the_same_vectors(quantised, tmp
   # and back again, for other tools
   export.write(small, tmp_path / "whole", dtype="float16")
   jax.tree.map(np.testing.assert_array_equal, mtc.load(tmp_path / "whole").params, large.params)
+
+
+def test_the_card_of_4_bits_names_no_tool_that_cannot_read_them(quantised, tmp_path):
+  for dtype in ("q4_0", "float16"):
+    assert shrink(str(quantised), tmp_path / dtype, Shrinking(layers=(0,)), dtype)["dtype"] == dtype
+    card = (tmp_path / dtype / "README.md").read_text("utf-8")
+    assert ("import SentenceTransformer" in card) == (dtype == "float16")
+    assert ("--dtype float16" in card) == (dtype == "q4_0")
 
 
 def test_other_numbers_in_the_file_are_refused(quantised, tmp_path):
