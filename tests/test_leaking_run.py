@@ -82,7 +82,7 @@ def test_without_leaks_all_three_are_the_same_run(leaking, tmp_path):
   for experiment.on_leak in ("warn", "drop", "stop"):
     run = train.prepare(experiment, tmp_path / "one")  # goes on in the same workdir
     tokens.append(np.array(run.packer.step(0).tokens.ids))
-    assert "no test text is in the training data" in run._introduction(1e12, 0)
+    assert "no training row contains a test text" in run._introduction(1e12, 0)
   np.testing.assert_array_equal(tokens[0], tokens[1])
   np.testing.assert_array_equal(tokens[0], tokens[2])
 
