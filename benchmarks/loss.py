@@ -24,7 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 import step as step_benchmark
 
-from mtc import parallel, step as step_lib
+from mtc import parallel
+from mtc.multitask import forward
 from mtc.types import Array, Batch
 
 VERSIONS = ("whole", "blocked", "ring")
@@ -52,7 +53,7 @@ def measure(options: argparse.Namespace, rows: int, dim: int, loss: str, version
   spec = dataclasses.replace(spec, ring=version == "ring")
 
   def of(slots: Array, examples: Batch) -> Array:
-    return step_lib.task_loss(spec, spec.init(), slots, examples)
+    return forward.task_loss(spec, spec.init(), slots, examples)
 
   def gradient(_: Any, given: tuple[Array, Batch]) -> Array:
     # A number that all of the gradient goes into, so that nothing of it is left out.

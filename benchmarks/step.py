@@ -6,8 +6,8 @@ An option with a comma is swept: each combination prints one JSON line, after on
 are random tokens whose lengths are spread as those of posts, packed as in training. It needs neither data nor
 TensorFlow: jax, flax, optax, safetensors, tokenizers, tqdm and mtc (`pip install --no-deps mtc-*.whl`) will do.
 
-`mfu` is that of training, see mtc/flops.py: what real tokens need against the peak measured in this run, in the same
-dtype; padding, recomputing and the optimizer are no useful work.
+`mfu` is that of training (mtc/training/flops.py): what real tokens need against the peak measured in this run, in the
+same dtype. Padding, recomputing and the optimizer do not count as useful work.
 """
 
 import argparse
@@ -21,11 +21,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mtc import data, flops, losses, models, optim, parallel, step as step_lib
+from mtc import data, losses, models, optim, parallel
 from mtc.config import Task
 from mtc.models import ModelSpec
 from mtc.models.spec import DTYPES
 from mtc.optim import OptimSpec
+from mtc.training import flops, step as step_lib
 from mtc.types import Step, TrainState
 
 MODELS = {

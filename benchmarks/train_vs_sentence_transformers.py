@@ -160,12 +160,14 @@ def train_mtc(options: argparse.Namespace) -> None:
   began = time.perf_counter()
   import jax
 
-  from mtc import data, export, fit, optim, parallel, step as step_lib
+  from mtc import data, optim, parallel
   from mtc.config import Experiment, Task
+  from mtc.embedder import save
+  from mtc.embedder.start import make_sampler, model_and_data
   from mtc.losses import InfoNCE
   from mtc.models import ModelSpec
   from mtc.optim import OptimSpec
-  from mtc.start import make_sampler, model_and_data
+  from mtc.training import compile_ahead, step as step_lib
 
   experiment = Experiment(
     tasks={
@@ -193,7 +195,7 @@ def train_mtc(options: argparse.Namespace) -> None:
   optimizer = optim.make_optimizer(experiment.optim, experiment.steps)
   step = step_lib.make_train_step(model.encoder, experiment.tasks, optimizer, 0, packer.rows_per_chunk)
   like = step_lib.init_state(model.params, experiment.tasks, optimizer, shapes=True)
-  step = fit.Ahead(step, like, packer.shapes())  # as mtc.main does
+  step = compile_ahead.Ahead(step, like, packer.shapes())  # as mtc.main does
   state = parallel.replicate(step_lib.init_state(model.params, experiment.tasks, optimizer))
   batches = data.make_input(packer.step, 0, options.steps, "threads")
 
@@ -208,7 +210,7 @@ def train_mtc(options: argparse.Namespace) -> None:
     if (number + 1) % options.round == 0:
       jax.block_until_ready(state)
       turns.send({"loss": round(float(metrics["loss"]), 4)})
-  export.write(model.inference(parallel.to_host(state.params["encoder"])), options.folder / "trained_mtc", "")
+  save.write(model.inference(parallel.to_host(state.params["encoder"])), options.folder / "trained_mtc", "")
   turns.send({})
 
 
@@ -296,15 +298,16 @@ def score(options: argparse.Namespace) -> None:
   """Prints how well a trained model does on the validation splits of the four tasks."""
   sys.path.insert(0, str(Path(__file__).parent.parent))
   from configs.multitask import get_config
-  from mtc import embed, evaluate
+  from mtc.embedder import embedder
+  from mtc.evaluation import scoring, tables as tables_lib
 
   experiment = get_config()
   experiment.data_dir = options.data
   experiment.evaluations = {name: experiment.evaluations[name] for name in TASKS}
-  tables = evaluate.read_tables(experiment, "validation")
-  model = embed.load(options.folder / options.trained)
+  tables = tables_lib.read_tables(experiment, "validation")
+  model = embedder.load(options.folder / options.trained)
   model.max_length = min(model.max_length, LENGTH)
-  scores = evaluate.first_metrics(evaluate.score(model.encode, tables, experiment.evaluations))
+  scores = scoring.primary_metrics(scoring.score(model.encode, tables, experiment.evaluations))
   mean = statistics.mean(float(value) for value in scores.values())
   print(
     json.dumps({"mean": round(mean, 4), "scores": {name: round(float(value), 4) for name, value in scores.items()}})

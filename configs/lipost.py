@@ -12,7 +12,6 @@ one event, so that no learning rate can be chosen on it. The tasks' weights are 
 the many classes, whose losses are large, drown the others (experiments/2026-11_transfer_static.md).
 """
 
-from mtc.balancing import Fixed, GradNorm, PCGrad, Uncertainty
 from mtc.config import Evaluation, Experiment, Task
 from mtc.data import Folder, Pairs, SameLabel, Scored
 from mtc.evaluators import (
@@ -26,6 +25,7 @@ from mtc.evaluators import (
 )
 from mtc.losses import InfoNCE, Matryoshka
 from mtc.models import ModelSpec
+from mtc.multitask.balancing import Fixed, GradNorm, PCGrad, Uncertainty
 from mtc.optim import OptimSpec
 
 BALANCING = {"fixed": Fixed(), "uncertainty": Uncertainty(), "gradnorm": GradNorm(), "pcgrad": PCGrad()}

@@ -3,14 +3,20 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-  from mtc.embed import load
+  from mtc.embedder.embedder import load
+  from mtc.training.contrastive import train
 
-__all__ = ["load"]
+__all__ = ["load", "train"]
 
 
 def __getattr__(name: str):
+  # Imported only here, so that `import mtc` costs nothing.
   if name == "load":
-    from mtc.embed import load  # only now: `import mtc` costs nothing
+    from mtc.embedder.embedder import load
 
     return load
+  if name == "train":
+    from mtc.training.contrastive import train
+
+    return train
   raise AttributeError(f"module 'mtc' has no attribute {name!r}")

@@ -18,8 +18,9 @@ from absl import app, flags, logging
 import jax
 from ml_collections import config_flags
 
-from mtc import data, parallel, paths
+from mtc import data, parallel
 from mtc.config import Experiment, Run
+from mtc.files import paths
 
 R = TypeVar("R", bound=Run)
 MISTAKE = 2  # the exit code for wrong arguments, configuration or data
@@ -109,6 +110,13 @@ def check_parent(flag: str, path: str | Path) -> None:
   """Raises ValueError where there is no directory to write the path of a flag into."""
   if not Path(path).absolute().parent.is_dir():
     raise ValueError(f"--{flag} {path}: {Path(path).parent} is not a directory")
+
+
+def check_output(output: str) -> None:
+  """Raises ValueError for an --output that cannot be a new directory."""
+  check_parent("output", output)
+  if Path(output).exists():
+    raise ValueError(f"--output {output} exists already; name a new directory")
 
 
 def parse_flags(argv: list[str]) -> list[str]:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, fields, is_dataclass
 import math
 from typing import Any
 
-from mtc import data, evaluators, losses, paths
-from mtc.balancing import Balancing, Fixed
+from mtc import data, evaluators, losses
+from mtc.files import paths
 from mtc.models import ModelSpec
+from mtc.multitask.balancing import Balancing, Fixed
 from mtc.optim import OptimSpec
 
 # Fields that only steer a run: they may differ when a workdir is resumed.

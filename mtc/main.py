@@ -12,7 +12,9 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
-from mtc import cli, parallel, remote, train
+from mtc import cli, parallel
+from mtc.training import contrastive
+from mtc.workdir import bucket
 
 
 def main(argv: Sequence[str]) -> None:
@@ -23,7 +25,7 @@ def main(argv: Sequence[str]) -> None:
       if not f.workdir:
         raise ValueError("--workdir is missing; name a folder for this run, for example --workdir runs/a")
       parallel.initialize(f.coordinator, f.process_id, f.process_count, f.distributed)
-      run = train.prepare(experiment, stack.enter_context(remote.workdir(f.workdir)), command=sys.argv)
+      run = contrastive.prepare(experiment, stack.enter_context(bucket.workdir(f.workdir)), command=sys.argv)
     cli.finish(run)
 
 

@@ -117,7 +117,7 @@ def make_embedder(tokenizer):
   import jax
 
   from mtc import models
-  from mtc.embed import Embedder
+  from mtc.embedder.embedder import Embedder
 
   def make(seed: int = 0) -> Embedder:
     spec = models.ModelSpec(
@@ -136,8 +136,9 @@ def static_dir(tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
   """A StaticEmbedding as sentence-transformers saves it, in float16."""
   import jax
 
-  from mtc import data, export, models
-  from mtc.embed import Embedder
+  from mtc import data, models
+  from mtc.embedder import save
+  from mtc.embedder.embedder import Embedder
 
   config = {"model_type": "static", "vocab_size": tokenizer.get_vocab_size(), "hidden_size": 32}
   spec = models.ModelSpec(architecture="static", width=32, dim=0, dropout=0.0, dtype="float32", pooling="mean")
@@ -145,7 +146,7 @@ def static_dir(tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
   params, words = encoder.init(jax.random.key(0)), data.tokenizer.bare(tokenizer)
   embedder = Embedder(encoder, params, config, spec, words, {"query": "", "document": ""}, max_length=8192)
   directory = tmp_path_factory.mktemp("static") / "model"
-  export.write(embedder, directory, dtype="float16")
+  save.write(embedder, directory, dtype="float16")
   return directory
 
 

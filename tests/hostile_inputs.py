@@ -18,8 +18,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from mtc import data
-from mtc.contenders import lookup
 from mtc.data import tokenizer as tokenizers_
+from mtc.evaluation.systems import lookup
 
 Door = Callable[[Path], Any]
 
@@ -63,8 +63,8 @@ def prepared(source: Callable[[Path], Any], kind: Any, split: str = "train", **o
 def scored(source: Callable[[Path], Any], kind: Any, on_bad_row: str) -> Door:
   """The door of a test: rows to the table of an evaluation."""
   from mtc.config import Evaluation, Experiment
+  from mtc.evaluation.tables import read_tables
   from mtc.evaluators import Retrieval, SameLabelRetrieval
-  from mtc.tables import read_tables
 
   def door(folder: Path) -> Any:
     evaluator = Retrieval() if isinstance(kind, data.Pairs) else SameLabelRetrieval()
@@ -120,18 +120,18 @@ def new_encoder(folder: Path) -> Any:
 
 def model(folder: Path) -> Any:
   """A model directory, used."""
-  from mtc import embed
+  from mtc.embedder import embedder
 
-  return embed.load(folder).encode(["a note", ""])
+  return embedder.load(folder).encode(["a note", ""])
 
 
 def encoded(texts: Any, **options: Any) -> Door:
   """The door of texts that a caller gives to a model."""
 
   def door(folder: Path) -> Any:
-    from mtc import embed
+    from mtc.embedder import embedder
 
-    return embed.load(folder).encode(texts, **options)
+    return embedder.load(folder).encode(texts, **options)
 
   return door
 
@@ -140,7 +140,7 @@ def shrunk(**wanted: Any) -> Door:
   """A smaller model of the one in `model`, by the texts in `texts`."""
 
   def door(folder: Path) -> Any:
-    from mtc.shrink import Shrinking, shrink
+    from mtc.embedder.shrinking import Shrinking, shrink
 
     texts = {"texts": (str(folder / "texts"),)} if "tokens" in wanted else {}
     return shrink(str(folder / "model"), folder / "small", Shrinking(**texts, **wanted))

@@ -81,7 +81,9 @@ def run(data_dir: str, root: str, order: dict, report: int) -> int:
   """The run, in the fork; writes the number of operations to the descriptor."""
   import jax
 
-  from mtc import cli, remote, train
+  from mtc import cli
+  from mtc.training import contrastive
+  from mtc.workdir import bucket
 
   cli.set_up()
   if devices := order.get("devices"):
@@ -93,8 +95,8 @@ def run(data_dir: str, root: str, order: dict, report: int) -> int:
     else:
       setattr(settings, name, value)
   operations = Operations(root, order.get("operation", 0), order.get("full", 0))
-  with cli.mistakes(), remote.workdir(order["workdir"]) as workdir:
-    ready = train.prepare(settings, workdir)
+  with cli.mistakes(), bucket.workdir(order["workdir"]) as workdir:
+    ready = contrastive.prepare(settings, workdir)
     try:
       cli.finish(ready)
     except SystemExit as end:
@@ -104,7 +106,7 @@ def run(data_dir: str, root: str, order: dict, report: int) -> int:
 
 
 def main() -> None:
-  from mtc import cli, remote, train  # so that no fork has to  # noqa: F401
+  from mtc.training import contrastive  # so that no fork has to  # noqa: F401
 
   data_dir, root = sys.argv[1:]
   answers = os.dup(1)

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from mtc import data, load, models, train
+from mtc import data, load, models
 from mtc.config import Experiment, Task
+from mtc.embedder.start import start_model
 from mtc.losses import InfoNCE
 from mtc.models import LoraSpec, ModelSpec
 from mtc.optim import OptimSpec
-from mtc.start import start_model
+from mtc.training import contrastive
 
 LORA = LoraSpec(rank=2, alpha=8.0, dropout=0.1, targets=("query", "mlp_output"))
 
@@ -55,7 +56,7 @@ def experiment(base, data_dir, tmp_path_factory):
 
 
 def run(experiment: Experiment, workdir: Path) -> Path:
-  assert train.prepare(experiment, workdir)() == 0
+  assert contrastive.prepare(experiment, workdir)() == 0
   return workdir
 
 
@@ -117,13 +118,13 @@ def test_an_adapter_for_another_base_is_refused(experiment, whole, tokenizer, tm
   experiment.model.adapter = str(whole / "adapter")
   experiment.model.pretrained = str(_write_base(tmp_path / "other", tokenizer, seed=1))
   with pytest.raises(ValueError, match="was made for other weights"):
-    train.prepare(experiment, tmp_path / "run")
+    contrastive.prepare(experiment, tmp_path / "run")
 
 
 def test_a_path_that_no_parameter_has_is_refused_before_the_run(experiment, tmp_path):
   experiment.optim.freeze = ("backbone/layr_0",)
   with pytest.raises(ValueError, match=r"'backbone/layr_0', which no parameter has; near it are .*backbone/layer_0"):
-    train.prepare(experiment, tmp_path / "run")
+    contrastive.prepare(experiment, tmp_path / "run")
 
 
 def test_a_frozen_backbone_without_a_head_is_refused(experiment, tmp_path):
@@ -133,7 +134,7 @@ def test_a_frozen_backbone_without_a_head_is_refused(experiment, tmp_path):
   with pytest.raises(
     ValueError, match="leaves nothing to train; leave out what shall learn, or add a head by model.dim"
   ):
-    train.prepare(experiment, tmp_path / "run")
+    contrastive.prepare(experiment, tmp_path / "run")
 
 
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # by ml_collections

@@ -13,8 +13,8 @@ import time
 import numpy as np
 import pytest
 
-from mtc import api
-from mtc.api import Api
+from mtc.evaluation import api
+from mtc.evaluation.api import Api
 
 
 def vector(text: str, width: int = 4) -> list[float]:

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 import pytest
 
-from mtc import export
-from mtc.average import average
-from mtc.embed import load
+from mtc.embedder import save
+from mtc.embedder.averaging import average
+from mtc.embedder.embedder import load
 from mtc.models import LoraSpec
 
 
@@ -119,8 +119,8 @@ def test_another_model_is_refused(make_embedder, what):
 
 def test_the_command_writes_a_model_with_a_card(make_embedder, tmp_path):
   first, second = make_embedder(), shifted(make_embedder(), 1)
-  export.write(first, tmp_path / "a", card="# trained on much\n")
-  export.write(second, tmp_path / "b")
+  save.write(first, tmp_path / "a", card="# trained on much\n")
+  save.write(second, tmp_path / "b")
   run(tmp_path, "--models=a,b", "--shares=0.25,0.75", "--output=mean", code=0)
   found = load(tmp_path / "mean")
   np.testing.assert_allclose(
@@ -138,7 +138,7 @@ def test_the_command_writes_a_model_with_a_card(make_embedder, tmp_path):
 
 
 def test_bad_arguments_end_with_code_2(make_embedder, tmp_path):
-  export.write(make_embedder(), tmp_path / "a")
+  save.write(make_embedder(), tmp_path / "a")
   (tmp_path / "there").mkdir()
   for arguments, said in (
     (["--models=a", "--output=b"], "name two models or more"),

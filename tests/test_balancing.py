@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mtc import data
-from mtc.balancing import Fixed, GradNorm, PCGrad, Uncertainty
 from mtc.config import Experiment, Task
+from mtc.multitask.balancing import Fixed, GradNorm, PCGrad, Uncertainty
 
 NAMES = ["a", "b", "c"]
 WEIGHTS = {"a": 1.0, "b": 2.0, "c": 0.5}

@@ -10,11 +10,14 @@ import pytest
 import yaml
 
 import mtc
-from mtc import card, data, export, records, train
+from mtc import data
 from mtc.config import Evaluation, Experiment, Task
+from mtc.embedder import card, save
 from mtc.evaluators import SameLabelRetrieval
 from mtc.losses import CoSENT, InfoNCE, Matryoshka
 from mtc.models import ModelSpec
+from mtc.training import contrastive
+from mtc.workdir import records
 
 HOSTILE = [
   "a | b | c\n\n# heading",
@@ -138,7 +141,7 @@ def test_the_code_is_python_and_that_of_mtc_runs(pooling, experiment, make_embed
   embedder = make_embedder()
   embedder.spec.pooling = pooling
   page = card.text(experiment, embedder, dict.fromkeys(experiment.tasks, REPORT), {}, {}, {})
-  export.write(embedder, tmp_path / "export", page)
+  save.write(embedder, tmp_path / "export", page)
   assert (tmp_path / "export" / "README.md").read_text("utf-8") == page
   ours, *theirs = [code for _, code in blocks(page, "python")]
   assert len(theirs) == 2 and all(ast.parse(code) for code in theirs)
@@ -159,7 +162,7 @@ def test_the_three_tools_give_the_same(pooling, projection, experiment, make_emb
     embedder.spec.dim = 0
     del embedder.params["projection"]
   page = card.text(experiment, embedder, dict.fromkeys(experiment.tasks, REPORT), {}, {}, {})
-  export.write(embedder, tmp_path / "export", page)
+  save.write(embedder, tmp_path / "export", page)
   monkeypatch.chdir(tmp_path / "export")
   texts = ["a note about soup", "today we saw guitar song concert album, Quito", "neu: orbit"]
   ours, sentence_transformers, transformers = [code for _, code in blocks(page, "python")]
@@ -189,7 +192,7 @@ def test_a_run_leaves_a_card_and_another_one_the_same(data_dir, tmp_path, monkey
   )
   pages = []
   for name in ("a", "b"):
-    assert train.prepare(experiment, tmp_path / name, ["mtc/main.py", "--config=c.py"])() == 0
+    assert contrastive.prepare(experiment, tmp_path / name, ["mtc/main.py", "--config=c.py"])() == 0
     pages.append((tmp_path / name / "export" / "README.md").read_text("utf-8"))
   assert pages[0] == pages[1]
   scores = json.loads((tmp_path / "a" / "evaluation.json").read_text())["scores"]

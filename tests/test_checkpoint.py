@@ -8,8 +8,9 @@ import numpy as np
 from orbax.checkpoint import CheckpointManager
 import pytest
 
-from mtc import paths, remote
-from mtc.checkpoint import Checkpoints, check_finite, mend_scores
+from mtc.files import paths
+from mtc.workdir import bucket
+from mtc.workdir.checkpoints import Checkpoints, check_finite, mend_scores
 
 
 def state(value: float) -> dict:
@@ -108,7 +109,7 @@ def test_a_name_that_needs_a_descriptor_is_refused_where_there_are_none(tmp_path
   monkeypatch.setattr(paths, "_DESCRIPTORS", tmp_path / "none")
   with pytest.raises(ValueError, match=r"/\[v1\] holds '\[', .* use a path without it"):
     Checkpoints(tmp_path / "[v1]")
-  with pytest.raises(ValueError, match=r"\[v1\] holds '\['"), remote.workdir(str(tmp_path / "[v1]")):
+  with pytest.raises(ValueError, match=r"\[v1\] holds '\['"), bucket.workdir(str(tmp_path / "[v1]")):
     pass
   assert not (tmp_path / "[v1]" / "config.json").exists()
   _close_after_saving(tmp_path / "v 1", 1)

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from mtc import data
-from mtc.balancing import Fixed, PCGrad
 from mtc.config import Evaluation, Experiment, Task, differences, to_dict
 from mtc.evaluators import Retrieval
 from mtc.losses import InfoNCE, Matryoshka
+from mtc.multitask.balancing import Fixed, PCGrad
 
 
 def experiment(**fields) -> Experiment:

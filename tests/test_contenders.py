@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtc import contenders, export
-from mtc.api import Api
-from mtc.contenders import lookup, parse
+from mtc.embedder import save
+from mtc.evaluation import systems
+from mtc.evaluation.api import Api
+from mtc.evaluation.systems import lookup, parse
 from mtc.evaluators import Graded, Search
 
 TABLE = Search({"q": "which cat"}, {"a": "a cat sat", "b": "the dog"}, {"q": {"a": 1}})
@@ -36,7 +37,7 @@ def test_names(folder):
 
 
 def test_a_model_is_named_by_its_run_and_a_path_may_hold_an_equals_sign(folder, make_embedder):
-  export.write(make_embedder(0), folder / "lr=1" / "export")
+  save.write(make_embedder(0), folder / "lr=1" / "export")
   (plain,) = parse(["lr=1/export"], "", endpoint)
   (named,) = parse(["best=lr=1/export"], "", endpoint)
   assert (plain.name, named.name) == ("lr=1", "best")
@@ -66,7 +67,7 @@ def test_vectors_of_a_file_cost_no_time(folder):
   encode = one.encoder(TABLE)
   np.testing.assert_array_equal(encode(["the dog", "a cat sat"]), [[0, 1, 0], [1, 0, 0]])
   np.testing.assert_array_equal(encode(["which cat"], role="query"), [[0, 0, 1]])
-  assert one.cost() == contenders.Cost(3, 6, None)
+  assert one.cost() == systems.Cost(3, 6, None)
 
 
 @pytest.mark.parametrize("given", ["v.npy", "tfidf", "bm25", "api=http://h/v1#m"])
@@ -110,7 +111,7 @@ def test_texts_that_are_none(folder, line):
 
 
 def test_a_model_is_scored_with_its_first_dimensions(folder, make_embedder):
-  export.write(make_embedder(0), folder / "run" / "export")
+  save.write(make_embedder(0), folder / "run" / "export")
   whole, first = parse(["run/export", "run/export,dim=3"], "", endpoint)
   assert (whole.name, first.name) == ("run", "run@3")
   vectors = first.encoder(TABLE)(["a cat sat", "the dog"])
@@ -138,7 +139,7 @@ def test_sentence_transformers_that_is_not_installed_is_named(monkeypatch):
   def absent(name):
     raise ImportError(f"No module named {name!r}")
 
-  monkeypatch.setattr(contenders.importlib, "import_module", absent)
+  monkeypatch.setattr(systems.importlib, "import_module", absent)
   with pytest.raises(ValueError, match=r"st=there needs .* install mtc\[torch\]"):
     parse(["st=there"], "", endpoint)
 
@@ -146,7 +147,7 @@ def test_sentence_transformers_that_is_not_installed_is_named(monkeypatch):
 @pytest.mark.torch
 @pytest.mark.filterwarnings("default")
 def test_sentence_transformers_gives_the_vectors_of_mtc(folder, make_embedder):
-  export.write(make_embedder(0), folder / "export")
+  save.write(make_embedder(0), folder / "export")
   ours, theirs = parse(["a=export", "st=export"], "", endpoint)
   for role in ("query", "document"):
     vectors = [one.encoder(TABLE)(["a cat sat", "the dog"], role=role) for one in (ours, theirs)]

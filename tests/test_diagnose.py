@@ -9,14 +9,16 @@ import numpy as np
 import optax
 import pytest
 
-from mtc import data, models, optim, parallel, step as step_lib
-from mtc.balancing import Fixed, GradNorm, PCGrad, Uncertainty
-from mtc.checkpoint import Checkpoints
+from mtc import data, models, optim, parallel
 from mtc.config import Task
-from mtc.diagnose import Collapse, make_diagnosis
 from mtc.losses import CoSENT, InfoNCE, unit
 from mtc.models import ModelSpec
+from mtc.multitask import forward, gradients as gradients_lib
+from mtc.multitask.balancing import Fixed, GradNorm, PCGrad, Uncertainty
+from mtc.training import step as step_lib
+from mtc.training.diagnose import Collapse, make_diagnosis
 from mtc.types import Step
+from mtc.workdir.checkpoints import Checkpoints
 
 SPEC = ModelSpec(layers=1, width=16, heads=2, mlp_width=32, positions=64, dim=8, dropout=0.0, dtype="float32")
 BATCH = {"search": 13, "topic": 10, "graded": 11}  # none divides by 2, 4 or 8: every run has filler rows
@@ -109,14 +111,14 @@ def by_hand(encoder, prepared):
   batch = data.Packer(prepared, data.Sampler(prepared, BATCH, seed=1), 1).step(STEP)
 
   def gradients(params, batch):
-    pooled = step_lib.embed(encoder, params["encoder"], batch.tokens, None, finish=lambda x: x)
+    pooled = forward.embed(encoder, params["encoder"], batch.tokens, None, finish=lambda x: x)
 
     def of_params(part, name):
-      return step_lib.loss_fn(part, batch, None, encoder=encoder, tasks=TASKS)[1][f"{name}/loss"]
+      return forward.loss_fn(part, batch, None, encoder=encoder, tasks=TASKS)[1][f"{name}/loss"]
 
     def of_pooled(pooled, name):
       loss, scalars = TASKS[name].loss, params["tasks"][name]
-      return step_lib.task_loss(loss, scalars, unit(pooled), batch.tasks[name])
+      return forward.task_loss(loss, scalars, unit(pooled), batch.tasks[name])
 
     norms = jnp.stack([jnp.linalg.norm(jax.grad(of_pooled)(pooled, name)) for name in sorted(TASKS)])
     return {name: jax.grad(of_params)(params, name) for name in TASKS}, norms, pooled
@@ -236,7 +238,7 @@ def expected_factors(balancing, learnt, of) -> np.ndarray:
   if isinstance(balancing, GradNorm):
     return np.array(list(learnt["weight"].values()))
   rows = weights[:, None] * np.stack(list(of.values()))
-  order = np.asarray(PCGrad.order(step_lib.balancing_key(0, jnp.int32(0)), len(of)))
+  order = np.asarray(PCGrad.order(gradients_lib.balancing_key(0, jnp.int32(0)), len(of)))
   gram, factors = rows @ rows.T, np.zeros(len(of))
   for i in range(len(of)):
     mine = np.eye(len(of))[i]
@@ -267,7 +269,7 @@ def test_a_balanced_step_is_that_of_its_factors(by_hand, balanced):
 def test_the_norms_at_the_embeddings(encoder, prepared, by_hand):
   def norms(params, batch):
     trained, frozen = optim.split(params, ())
-    return step_lib.TaskGradients(trained, frozen, batch, None, encoder=encoder, tasks=TASKS).norms()
+    return gradients_lib.TaskGradients(trained, frozen, batch, None, encoder=encoder, tasks=TASKS).norms()
 
   batch = data.Packer(prepared, data.Sampler(prepared, BATCH, seed=1), 2).step(STEP)
   found = parallel.measure_across_devices(norms, jax.devices()[:2])(start(encoder).params, batch)

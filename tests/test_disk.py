@@ -11,7 +11,7 @@ import sys
 from killable import Runs, assert_equal_bits, assert_nothing_is_half_written
 import pytest
 
-from mtc import export
+from mtc.embedder import save
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {"JAX_NUM_CPU_DEVICES": "1", "MTC_TRACEBACK": ""}
@@ -144,8 +144,8 @@ COMMANDS = {
 def things(make_embedder, data_dir, tmp_path_factory) -> dict[str, Path]:
   """A model, texts and pairs."""
   folder = tmp_path_factory.mktemp("things")
-  export.write(make_embedder(), folder / "model")
-  export.write(make_embedder(1), folder / "another")
+  save.write(make_embedder(), folder / "model")
+  save.write(make_embedder(1), folder / "another")
   (folder / "texts.txt").write_text("".join(f"soup and bread {i}\n" for i in range(5000)))
   pairs = [{"anchor": f"soup {i}", "positive": f"bread {i}"} for i in range(200)]
   (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))

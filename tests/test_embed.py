@@ -15,10 +15,13 @@ import numpy as np
 import pytest
 
 import mtc
-from mtc import data, embed as embed_lib, export, grids as grids_lib, models, partial
-from mtc.embed import Embedder, embed_file, read_texts
+from mtc import data, embed as embed_lib, models
+from mtc.data import read_texts
+from mtc.embedder import embedder as embedder_lib, grids as grids_lib, partial, save as save_lib
+from mtc.embedder.embedder import Embedder
+from mtc.embedder.partial import PartialNpy
+from mtc.embedder.vector_files import embed_file
 from mtc.models import ModelSpec
-from mtc.partial import PartialNpy
 from mtc.types import Tokens
 
 SPEC = ModelSpec(layers=2, width=16, heads=2, mlp_width=32, positions=160, dim=8, dropout=0.0, dtype="float32")
@@ -36,7 +39,7 @@ def embedder(tokenizer):
 @pytest.fixture(scope="module")
 def exported(embedder, tmp_path_factory):
   directory = tmp_path_factory.mktemp("model") / "export"
-  export.write(embedder, directory)
+  save_lib.write(embedder, directory)
   return directory
 
 
@@ -56,19 +59,19 @@ def test_a_vector_does_not_depend_on_the_other_texts(embedder, texts):
 
 def test_blocks_are_as_the_whole(embedder, texts, monkeypatch):
   whole = embedder.encode(texts)
-  monkeypatch.setattr(embed_lib, "BLOCK", 50)
+  monkeypatch.setattr(embedder_lib, "BLOCK", 50)
   monkeypatch.setattr(grids_lib, "_CPU_TOKENS", 256)
   np.testing.assert_allclose(embedder.encode(texts), whole, atol=1e-6)
 
 
 def test_the_last_grid_holds_what_is_left(embedder, monkeypatch):
-  compiled, rows = embed_lib._compiled, []
+  compiled, rows = embedder_lib._compiled, []
 
   def counted(encoder):
     function = compiled(encoder)
     return lambda params, tokens: rows.append(tokens.ids.shape[1]) or function(params, tokens)
 
-  monkeypatch.setattr(embed_lib, "_compiled", counted)
+  monkeypatch.setattr(embedder_lib, "_compiled", counted)
   monkeypatch.setattr(grids_lib, "_SHORT", 32)
   monkeypatch.setattr(grids_lib, "_CPU_TOKENS", 4 * 32)
   short = ["a"] * (4 * jax.local_device_count() * 9)  # four of a row, for nine rows of each device
@@ -78,7 +81,7 @@ def test_the_last_grid_holds_what_is_left(embedder, monkeypatch):
 
 
 def test_a_grid_has_no_more_slots_than_its_rows_hold_texts(embedder, monkeypatch):
-  compiled, slots = embed_lib._compiled, []
+  compiled, slots = embedder_lib._compiled, []
 
   def counted(encoder):
     function = compiled(encoder)
@@ -86,7 +89,7 @@ def test_a_grid_has_no_more_slots_than_its_rows_hold_texts(embedder, monkeypatch
 
   long, middle = "moon " * 140, "moon " * 18
   expected = embedder.encode([long, middle])
-  monkeypatch.setattr(embed_lib, "_compiled", counted)
+  monkeypatch.setattr(embedder_lib, "_compiled", counted)
   monkeypatch.setattr(grids_lib, "_SHORT", 16)
   np.testing.assert_allclose(embedder.encode([long])[0], expected[0], atol=1e-6)
   vectors = embedder.encode([long, *[middle] * 60])  # seven of them fit into a row of 150, which had 18 slots
@@ -143,7 +146,7 @@ def test_bad_arguments(embedder, arguments, message):
 
 @pytest.mark.parametrize("bad", [None, float("nan"), 3, b"text", "\ud83d", ["a", "pair"]])
 def test_a_text_that_is_none_is_named_before_any_work(embedder, texts, monkeypatch, bad):
-  monkeypatch.setattr(embed_lib, "BLOCK", 20)
+  monkeypatch.setattr(embedder_lib, "BLOCK", 20)
   monkeypatch.setattr(Embedder, "block", lambda *_: pytest.fail("it began"))
   for form in (list, tuple, iter):
     with pytest.raises(ValueError, match=r"^texts\[70\] is .*; expected a string"):
@@ -151,7 +154,7 @@ def test_a_text_that_is_none_is_named_before_any_work(embedder, texts, monkeypat
 
 
 def test_texts_of_every_form_have_the_same_vectors_in_order(embedder, texts, monkeypatch):
-  monkeypatch.setattr(embed_lib, "BLOCK", 20)
+  monkeypatch.setattr(embedder_lib, "BLOCK", 20)
   few = [*texts[:50], "a\0b", ""]
   expected = embedder.encode(few)
   for form in (tuple, iter, np.array, lambda x: np.array(x, object), lambda x: [np.str_(text) for text in x]):
@@ -195,7 +198,7 @@ def test_a_plain_hugging_face_directory_loads_with_mean_pooling(embedder, tmp_pa
 
 def test_an_export_replaces_an_older_one_whole(embedder, exported):
   (exported / "left_over").write_text("")
-  export.write(embedder, exported)
+  save_lib.write(embedder, exported)
   assert not (exported / "left_over").exists() and not exported.with_name("export.partial").exists()
 
 
@@ -237,7 +240,7 @@ def _interrupt_the_third_block(monkeypatch) -> list[int]:
 
 
 def test_an_interrupted_file_goes_on_where_it_was(embedder, texts, tmp_path, monkeypatch):
-  monkeypatch.setattr(embed_lib, "BLOCK", 20)
+  monkeypatch.setattr(embedder_lib, "BLOCK", 20)
   source = _write(tmp_path / "texts.jsonl", texts)
   calls = _interrupt_the_third_block(monkeypatch)
   with pytest.raises(KeyboardInterrupt):
@@ -251,7 +254,7 @@ def test_an_interrupted_file_goes_on_where_it_was(embedder, texts, tmp_path, mon
 
 
 def test_other_work_does_not_go_on_from_what_is_left(embedder, texts, tmp_path, monkeypatch):
-  monkeypatch.setattr(embed_lib, "BLOCK", 20)
+  monkeypatch.setattr(embedder_lib, "BLOCK", 20)
   source = _write(tmp_path / "texts.jsonl", texts)
   calls = _interrupt_the_third_block(monkeypatch)
   with pytest.raises(KeyboardInterrupt):
@@ -268,7 +271,7 @@ def grids(monkeypatch):
   monkeypatch.setattr(grids_lib, "_CPU_TOKENS", 4 * 32)
   # Every grid is yielded before the next one is begun, as it is where grids take long.
   monkeypatch.setattr(embed_lib.ThreadPoolExecutor, "map", lambda self, *arguments: (yield from map(*arguments)))
-  compiled, seen = embed_lib._compiled, types.SimpleNamespace(tokens=[], stop=None)
+  compiled, seen = embedder_lib._compiled, types.SimpleNamespace(tokens=[], stop=None)
 
   def counted(encoder):
     function = compiled(encoder)
@@ -281,7 +284,7 @@ def grids(monkeypatch):
 
     return encode
 
-  monkeypatch.setattr(embed_lib, "_compiled", counted)
+  monkeypatch.setattr(embedder_lib, "_compiled", counted)
   return seen
 
 
@@ -327,7 +330,7 @@ def test_a_save_within_a_block_comes_about_every_minute(embedder, texts, tmp_pat
     save(self, first, rows, new, state)
 
   monkeypatch.setattr(PartialNpy, "save", counted)
-  monkeypatch.setattr(embed_lib, "BLOCK", 700)
+  monkeypatch.setattr(embedder_lib, "BLOCK", 700)
   _embed(embedder, _write(tmp_path / "texts.jsonl", texts), tmp_path / "out.npy")
   at = [grid for grid, _, state in saves if not state["done"]]
   assert len(at) >= 2 and set(np.diff([0, *at])) == {3}, saves  # 75 seconds each
@@ -409,7 +412,7 @@ def test_the_bar_moves_within_a_block(embedder, texts, grids, monkeypatch, progr
 
 
 def test_a_vector_that_is_not_finite_is_named(embedder, texts, tmp_path, monkeypatch):
-  compiled = embed_lib._compiled
+  compiled = embedder_lib._compiled
   few = [*texts[:60], "long " * 140, *texts[60:100]]
 
   def broken(encoder):
@@ -421,11 +424,11 @@ def test_a_vector_that_is_not_finite_is_named(embedder, texts, tmp_path, monkeyp
 
     return encode
 
-  monkeypatch.setattr(embed_lib, "_compiled", broken)
+  monkeypatch.setattr(embedder_lib, "_compiled", broken)
   words = "the vector of text 60 holds NaN or infinity: 'long long .*; check the model's weights"
   with pytest.raises(ValueError, match=words):
     embedder.encode(few)
-  monkeypatch.setattr(embed_lib, "BLOCK", 30)  # then it is the first text of the third block
+  monkeypatch.setattr(embedder_lib, "BLOCK", 30)  # then it is the first text of the third block
   with pytest.raises(ValueError, match=words):
     embedder.encode(few)
   with pytest.raises(ValueError, match=words):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import mtc
-from mtc import export
-from mtc.embed import load
+from mtc.embedder import save
+from mtc.embedder.embedder import load
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
@@ -174,7 +174,7 @@ def test_the_vectors_of_a_static_embedding_are_those_of_sentence_transformers(
 def test_sentence_transformers_reads_the_static_embedding_that_mtc_writes(tokenizer, tmp_path, dense, max_length):
   uncut = written_static(tokenizer, tmp_path / "theirs", dense)
   ours = replace(load(tmp_path / "theirs"), max_length=max_length)
-  export.write(ours, tmp_path / "ours")
+  save.write(ours, tmp_path / "ours")
   theirs = sentence_transformers.SentenceTransformer(str(tmp_path / "ours"), device="cpu")
   assert load(tmp_path / "ours").max_length == max_length
   for role, encode in (("document", "encode_document"), ("query", "encode_query")):
@@ -193,7 +193,7 @@ def test_a_float16_static_embedding_is_one_of_sentence_transformers(static_dir):
 
 def test_mini_exported_is_a_model_of_sentence_transformers(tmp_path):
   mini = mtc.load("mtc-mini")
-  export.write(mini, tmp_path / "mini", dtype="float16")
+  save.write(mini, tmp_path / "mini", dtype="float16")
   theirs = sentence_transformers.SentenceTransformer(str(tmp_path / "mini"), device="cpu")
   for role, encode in (("document", theirs.encode_document), ("query", theirs.encode_query)):
     np.testing.assert_allclose(mini.encode(SCRIPTS, role=role), encode(SCRIPTS), rtol=0, atol=1e-5)

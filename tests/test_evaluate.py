@@ -9,9 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mtc import data, evaluate, export
+from mtc import data, evaluate
 from mtc.config import Evaluation, Experiment, Task
-from mtc.contenders import lookup
+from mtc.embedder import save
+from mtc.evaluation import comparing, scoring, tables as tables_lib
+from mtc.evaluation.systems import lookup
 from mtc.evaluators import (
   KNN,
   STS,
@@ -43,21 +45,21 @@ def experiment(data_dir):
 
 
 def test_tables_are_read_by_split(experiment):
-  tables = evaluate.read_tables(experiment, "test")
+  tables = tables_lib.read_tables(experiment, "test")
   assert list(tables) == ["interest", "storyline", "search_tweets"]
   assert len(tables["interest"].texts) == 40 and len(tables["interest"].reference_texts) == 200
-  assert list(evaluate.read_tables(experiment, "validation")) == ["interest", "search_tweets"]
+  assert list(tables_lib.read_tables(experiment, "validation")) == ["interest", "search_tweets"]
   search = tables["search_tweets"]
   answers = {document for judged in search.qrels.values() for document in judged}
   assert len(search.corpus) > len(answers), "documents that answer nothing belong to the corpus too"
 
 
 def test_scores_are_named_by_evaluation_and_the_first_metrics_found(experiment):
-  tables = evaluate.read_tables(experiment, "test")
-  scores = evaluate.score(by_length, tables, experiment.evaluations)
-  assert list(evaluate.first_metrics(scores)) == ["interest/accuracy", "storyline/map", "search_tweets/mrr@10"]
+  tables = tables_lib.read_tables(experiment, "test")
+  scores = scoring.score(by_length, tables, experiment.evaluations)
+  assert list(scoring.primary_metrics(scores)) == ["interest/accuracy", "storyline/map", "search_tweets/mrr@10"]
   assert "interest/accuracy/de" in scores
-  shown = evaluate.report({"a": scores, "b": {"interest/accuracy": 0.5}})
+  shown = comparing.report({"a": scores, "b": {"interest/accuracy": 0.5}})
   assert "interest/accuracy" in shown and "/de" not in shown and "0.500" in shown
 
 
@@ -80,7 +82,7 @@ def test_graded_pairs_and_translations():
       "translations": Evaluation(words, data.Translations(), TranslationMatching()),
     },
   )
-  scores = evaluate.score(by_length, evaluate.read_tables(experiment, "test"), experiment.evaluations)
+  scores = scoring.score(by_length, tables_lib.read_tables(experiment, "test"), experiment.evaluations)
   assert scores["sts/spearman"] == pytest.approx(1.0) and scores["translations/accuracy"] == 1.0
 
 
@@ -88,7 +90,7 @@ def test_what_cannot_be_scored_is_answered_with_the_name_of_its_evaluation(exper
   def read(examples, evaluator, *rows):
     source = data.InMemory({"test": list(rows)})
     experiment.evaluations = {"mine": Evaluation(source, examples, evaluator)}
-    return evaluate.read_tables(experiment, "test")
+    return tables_lib.read_tables(experiment, "test")
 
   texts = [{"text": "a", "labels": ["x"]}, {"text": "b", "labels": ["y"]}]
   with pytest.raises(ValueError, match=r"'mine', split 'test': InMemory.*:1: field 'labels' is missing"):
@@ -101,7 +103,7 @@ def test_what_cannot_be_scored_is_answered_with_the_name_of_its_evaluation(exper
     read(data.SameLabel(), STS(), *texts)
   tables = read(data.SameLabel(), KNN(), *texts)
   with pytest.raises(ValueError, match="evaluation 'mine': k=10 of KNN"):
-    evaluate.measure(by_length, tables, experiment.evaluations)
+    scoring.measure(by_length, tables, experiment.evaluations)
 
 
 def test_languages_of_documents_and_names_of_labels_reach_the_evaluators(experiment, data_dir, tmp_path):
@@ -109,9 +111,9 @@ def test_languages_of_documents_and_names_of_labels_reach_the_evaluators(experim
     "pool": Evaluation(data.Folder("search_tweets"), data.Pairs(), CrossLingualRetrieval()),
     "topic": Evaluation(data.Folder("interest"), data.SameLabel(), ZeroShot("about {}")),
   }
-  tables = evaluate.read_tables(experiment, "test")
+  tables = tables_lib.read_tables(experiment, "test")
   assert set(tables["pool"].document_languages.values()) == {"de", "en"}
-  evaluate._list_texts(tmp_path / "texts.jsonl", tables, experiment.evaluations)
+  comparing.list_texts(tmp_path / "texts.jsonl", tables, experiment.evaluations)
   listed = [json.loads(line)["text"] for line in (tmp_path / "texts.jsonl").read_text().splitlines()]
   assert {"about cooking", "about space"} <= set(listed)
 
@@ -121,7 +123,7 @@ def test_a_document_of_grade_0_does_not_answer():
   experiment = Experiment(
     tasks={}, evaluations={"search": Evaluation(data.InMemory({"test": pairs}), data.Pairs(), Retrieval())}
   )
-  assert evaluate.read_tables(experiment, "test")["search"].qrels == {"a": {"b": 0.0, "c": 1.0}}
+  assert tables_lib.read_tables(experiment, "test")["search"].qrels == {"a": {"b": 0.0, "c": 1.0}}
 
 
 def test_bad_documents_of_a_search_are_skipped_and_the_first_of_an_id_is_kept(experiment, data_dir, tmp_path):
@@ -129,58 +131,58 @@ def test_bad_documents_of_a_search_are_skipped_and_the_first_of_an_id_is_kept(ex
   with open(folder / "corpus.jsonl", "a") as file:
     file.write('{"_id": "d0", "text": "again"}\n{"_id": "broken"\n')
   del experiment.evaluations["interest"], experiment.evaluations["storyline"]
-  (whole,) = evaluate.read_tables(experiment, "test").values()
+  (whole,) = tables_lib.read_tables(experiment, "test").values()
   experiment.data_dir, experiment.on_bad_row = str(tmp_path), "skip"
-  assert evaluate.read_tables(experiment, "test") == {"search_tweets": whole}
+  assert tables_lib.read_tables(experiment, "test") == {"search_tweets": whole}
   experiment.on_bad_row = "stop"
   with pytest.raises(ValueError, match="'search_tweets', split 'test': .*broken JSON"):
-    evaluate.read_tables(experiment, "test")
+    tables_lib.read_tables(experiment, "test")
 
 
 def test_a_missing_folder_is_left_out_unless_a_task_needs_it(experiment, capsys):
   experiment.evaluations["nowhere"] = Evaluation(data.Folder("nowhere"), data.Pairs(), Retrieval())
-  assert "nowhere" not in evaluate.read_tables(experiment, "test")
+  assert "nowhere" not in tables_lib.read_tables(experiment, "test")
   assert "'nowhere' is left out" in capsys.readouterr().err
   experiment.tasks["nowhere"] = experiment.tasks["interest"]
   with pytest.raises(FileNotFoundError, match="nowhere"):
-    evaluate.read_tables(experiment, "test")
+    tables_lib.read_tables(experiment, "test")
 
 
 def test_before_is_measured_once(experiment, tmp_path):
-  tables = evaluate.read_tables(experiment, "test")
+  tables = tables_lib.read_tables(experiment, "test")
   path = tmp_path / "before.json"
-  tfidf = evaluate.before(path, tables, experiment.evaluations)
+  tfidf = scoring.before(path, tables, experiment.evaluations)
   assert tfidf.keys() == {"tfidf"} and json.loads(path.read_text()).items() > tfidf.items()
-  both = evaluate.before(path, tables, experiment.evaluations, by_length)
+  both = scoring.before(path, tables, experiment.evaluations, by_length)
   assert both["untrained"].keys() == both["tfidf"].keys() and both["tfidf"] == tfidf["tfidf"]
 
   def fail(texts, role="document"):
     raise AssertionError("measured a second time")
 
-  assert evaluate.before(path, tables, experiment.evaluations, fail) == both
+  assert scoring.before(path, tables, experiment.evaluations, fail) == both
   assert json.loads(path.read_text()).items() > both.items()
 
 
 def test_before_is_measured_anew_for_other_evaluations_or_data(experiment, tmp_path):
-  tables = evaluate.read_tables(experiment, "test")
+  tables = tables_lib.read_tables(experiment, "test")
   path = tmp_path / "before.json"
-  first = evaluate.before(path, tables, experiment.evaluations, by_length)
+  first = scoring.before(path, tables, experiment.evaluations, by_length)
   experiment.evaluations["search_tweets"].evaluator.mrr_at = 5
-  second = evaluate.before(path, tables, experiment.evaluations, by_length)
+  second = scoring.before(path, tables, experiment.evaluations, by_length)
   assert "search_tweets/mrr@5" in second["untrained"].keys() == second["tfidf"].keys() != first["tfidf"].keys()
   tables["storyline"].texts[:20] = tables["storyline"].texts[20:]
-  third = evaluate.before(path, tables, experiment.evaluations)
+  third = scoring.before(path, tables, experiment.evaluations)
   assert "untrained" not in third and third["tfidf"]["storyline/map"] != second["tfidf"]["storyline/map"]
 
 
 def test_vectors_of_a_file_score_like_the_encoder_that_made_them(experiment, tmp_path):
-  tables = evaluate.read_tables(experiment, "test")
-  evaluate._list_texts(tmp_path / "texts.jsonl", tables, experiment.evaluations)
+  tables = tables_lib.read_tables(experiment, "test")
+  comparing.list_texts(tmp_path / "texts.jsonl", tables, experiment.evaluations)
   rows = [json.loads(line) for line in (tmp_path / "texts.jsonl").read_text().splitlines()]
   assert {row["role"] for row in rows} == {"query", "document"}
   np.save(tmp_path / "vectors.npy", np.concatenate([by_length([row["text"]], row["role"]) for row in rows]))
   encode = lookup(tmp_path / "texts.jsonl", tmp_path / "vectors.npy")
-  assert evaluate.score(encode, tables, experiment.evaluations) == evaluate.score(
+  assert scoring.score(encode, tables, experiment.evaluations) == scoring.score(
     by_length, tables, experiment.evaluations
   )
   with pytest.raises(ValueError, match="lacks 1 of 1 texts of role 'document', 'never seen' first"):
@@ -188,44 +190,44 @@ def test_vectors_of_a_file_score_like_the_encoder_that_made_them(experiment, tmp
 
 
 def test_neighbours_are_the_nearest_and_not_the_post_itself(experiment):
-  tables = evaluate.read_tables(experiment, "test")
-  shown = evaluate.neighbours(by_length, tables, count=2).splitlines()
+  tables = tables_lib.read_tables(experiment, "test")
+  shown = comparing.neighbours(by_length, tables, count=2).splitlines()
   assert len(shown) == 8
   assert shown[0] not in [line.split("  ")[-1] for line in shown[1:4]]
   assert [float(line.split()[0]) for line in shown[1:4]] == sorted(
     [float(line.split()[0]) for line in shown[1:4]], reverse=True
   )
-  assert evaluate.neighbours(by_length, tables, count=0) == ""
+  assert comparing.neighbours(by_length, tables, count=0) == ""
 
 
 def test_two_models_are_compared_on_the_same_rows(experiment):
-  tables = evaluate.read_tables(experiment, "test")
+  tables = tables_lib.read_tables(experiment, "test")
 
   def forgetful(texts, role="document"):
     """Knows queries as before; documents got one another's vectors."""
     rows = by_length(texts, role)
     return rows if role == "query" else np.roll(rows, 1, axis=0)
 
-  base, this = (evaluate.measure(encode, tables, experiment.evaluations) for encode in (by_length, forgetful))
-  found = evaluate.compare(base, this)
-  scores = [evaluate.score(encode, tables, experiment.evaluations) for encode in (by_length, forgetful)]
+  base, this = (scoring.measure(encode, tables, experiment.evaluations) for encode in (by_length, forgetful))
+  found = comparing.compare(base, this)
+  scores = [scoring.score(encode, tables, experiment.evaluations) for encode in (by_length, forgetful)]
   assert [list(found)] * 2 == [[name for name in s if not name.endswith("/left_out")] for s in scores]
   for name, d in found.items():
     assert (d.base, d.this) == (scores[0][name], scores[1][name])
     assert d.low <= d.this - d.base <= d.high
   assert found["search_tweets/mrr@10"].verdict == "forgot" and found["search_tweets/mrr@10"].rows == 40
-  same = evaluate.compare(base, base)
+  same = comparing.compare(base, base)
   assert {(d.low, d.high, d.verdict) for d in same.values()} == {(0, 0, "kept")}
-  shown = evaluate.comparison("b", "a", found)
+  shown = comparing.comparison("b", "a", found)
   assert "b against a:" in shown and "forgot" in shown
   assert f"  {found['search_tweets/mrr@10'].p:.3f}  forgot" in shown
-  assert "interest/accuracy/de" not in evaluate.comparison("b", "a", same), "a language is shown where it changed only"
+  assert "interest/accuracy/de" not in comparing.comparison("b", "a", same), "a language is shown where it changed only"
 
 
 def test_contenders_from_the_command_line(experiment, make_embedder, tmp_path):
   models = [tmp_path / name / "export" for name in ("base", "this")]
   for seed, path in enumerate(models):
-    export.write(make_embedder(seed), path)
+    save.write(make_embedder(seed), path)
   config = tmp_path / "config.py"
   config.write_text(
     "from mtc import data\n"

@@ -7,12 +7,12 @@ import jax
 import numpy as np
 import safetensors.numpy
 
-from mtc import export
-from mtc.embed import load
+from mtc.embedder import save
+from mtc.embedder.embedder import load
 
 
 def test_a_copy_in_half_precision_is_half_as_large_and_nearly_the_same(make_embedder, texts, tmp_path):
-  export.write(make_embedder(), tmp_path / "whole", card="# a card\n")
+  save.write(make_embedder(), tmp_path / "whole", card="# a card\n")
   command = ["--model", str(tmp_path / "whole"), "--output", str(tmp_path / "half"), "--dtype", "float16"]
   subprocess.run([sys.executable, "-m", "mtc.export", *command], check=True, capture_output=True)
   for name in ("model.safetensors", "2_Dense/model.safetensors"):
@@ -26,7 +26,7 @@ def test_a_copy_in_half_precision_is_half_as_large_and_nearly_the_same(make_embe
 
 
 def test_a_copy_replaces_nothing(make_embedder, tmp_path):
-  export.write(make_embedder(), tmp_path / "whole")
+  save.write(make_embedder(), tmp_path / "whole")
   (tmp_path / "there").mkdir()
   for output, said in (("there", "exists already"), ("no/copy", "no is not a directory")):
     command = ["--model", str(tmp_path / "whole"), "--output", str(tmp_path / output)]
@@ -36,7 +36,7 @@ def test_a_copy_replaces_nothing(make_embedder, tmp_path):
 
 def test_flat_numpy_weights(make_embedder, tmp_path):
   embedder = make_embedder()
-  names = export.write_numpy(embedder, tmp_path / "weights.npz")
+  names = save.write_numpy(embedder, tmp_path / "weights.npz")
   with np.load(tmp_path / "weights.npz") as flat:
     assert list(flat) == names and "projection/kernel" in names
     assert sum(flat[name].size for name in names) == sum(leaf.size for leaf in jax.tree.leaves(embedder.params))

@@ -13,8 +13,9 @@ from killable import experiment as tiny
 import numpy as np
 import pytest
 
-from mtc import data, progress, train
+from mtc import data, progress
 from mtc.optim import OptimSpec
+from mtc.training import contrastive
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def experiment(data_dir, tmp_path_factory):
 
 
 def run(experiment, workdir: Path) -> int:
-  return train.prepare(experiment, workdir)()
+  return contrastive.prepare(experiment, workdir)()
 
 
 def lines(workdir: Path) -> list[dict]:
@@ -72,13 +73,13 @@ def test_an_exploding_gradient_is_stopped_by_its_norm(experiment, tmp_path):
 @pytest.mark.parametrize("metric", ["interest/loss", "grad_norm"])
 def test_a_device_that_returns_what_is_not_finite_is_not_believed(experiment, tmp_path, monkeypatch, metric):
   """The device's flag says that all is well; the host reads the numbers."""
-  step = train.fit.Ahead.__call__
+  step = contrastive.fit.Ahead.__call__
 
   def third(self, state, batch):
     state, metrics = step(self, state, batch)
     return state, metrics | ({metric: jnp.float32(np.inf)} if int(state.step) == 3 else {})
 
-  monkeypatch.setattr(train.fit.Ahead, "__call__", third)
+  monkeypatch.setattr(contrastive.fit.Ahead, "__call__", third)
   name = {"interest/loss": "the loss of interest", "grad_norm": "the gradient"}[metric]
   with pytest.raises(FloatingPointError, match=f"{name} is not finite at step 3, and its update was applied all the"):
     run(experiment, tmp_path / "run")
@@ -87,7 +88,7 @@ def test_a_device_that_returns_what_is_not_finite_is_not_believed(experiment, tm
 
 
 def test_weights_that_are_not_finite_are_not_saved(experiment, tmp_path, monkeypatch):
-  step = train.fit.Ahead.__call__
+  step = contrastive.fit.Ahead.__call__
 
   def fourth(self, state, batch):
     state, metrics = step(self, state, batch)
@@ -98,11 +99,11 @@ def test_weights_that_are_not_finite_are_not_saved(experiment, tmp_path, monkeyp
       state = state.replace(params=state.params | {"encoder": params | {"projection": projection}})
     return state, metrics
 
-  monkeypatch.setattr(train.fit.Ahead, "__call__", fourth)
+  monkeypatch.setattr(contrastive.fit.Ahead, "__call__", fourth)
   with pytest.raises(FloatingPointError, match=r"encoder\.projection\.kernel first, are not finite after step 4"):
     run(experiment, tmp_path / "run")
   assert not (tmp_path / "run" / "checkpoints" / "step_4").exists()
-  monkeypatch.setattr(train.fit.Ahead, "__call__", step)
+  monkeypatch.setattr(contrastive.fit.Ahead, "__call__", step)
   assert run(experiment, tmp_path / "run") == 0
 
 
@@ -129,7 +130,7 @@ def test_data_that_change_during_a_run_are_refused_and_the_run_goes_on_with_the_
     with pytest.raises(data.Changed, match="data of interest changed while the run was under way; .* at step 4"):
       run(experiment, tmp_path / "run")
   with pytest.raises(ValueError, match="training data of interest changed since the run"):
-    train.prepare(experiment, tmp_path / "run")
+    contrastive.prepare(experiment, tmp_path / "run")
   path.write_text(old)
   assert run(experiment, tmp_path / "run") == 0
   assert [row["step"] for row in lines(tmp_path / "run") if "loss" in row] == list(range(1, 7))

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtc import fit, optim, parallel, step as step_lib
+from mtc import optim, parallel
+from mtc.training import compile_ahead, step as step_lib
 from mtc.types import Step, Tokens
 
 
@@ -41,7 +42,7 @@ def test_each_shape_is_compiled_once_and_ahead(compiled):
   state = parallel.replicate(np.ones(100, np.float32))
   like = jax.ShapeDtypeStruct((100,), np.float32)
   compiled.clear()
-  ahead = fit.Ahead(parallel.across_devices(step), like, [batch(4), batch(6)])
+  ahead = compile_ahead.Ahead(parallel.across_devices(step), like, [batch(4), batch(6)])
   assert len(compiled) == 2
   for rows in (4, 6, 4):
     state, metrics = ahead(state, batch(rows))
@@ -54,7 +55,7 @@ def test_each_shape_is_compiled_once_and_ahead(compiled):
 def test_it_computes_what_the_step_computes():
   whole = parallel.across_devices(step)
   want, _ = whole(parallel.replicate(np.ones(100, np.float32)), batch(4))
-  ahead = fit.Ahead(whole, jax.ShapeDtypeStruct((100,), np.float32), [batch(4)])
+  ahead = compile_ahead.Ahead(whole, jax.ShapeDtypeStruct((100,), np.float32), [batch(4)])
   found, _ = ahead(parallel.replicate(np.ones(100, np.float32)), batch(4))
   np.testing.assert_array_equal(found, want)
 
@@ -79,7 +80,7 @@ def test_a_step_on_cpu_copies_nothing_that_it_updates_in_place():
 
 
 def test_what_it_needs():
-  small, large = fit.Ahead(
+  small, large = compile_ahead.Ahead(
     parallel.across_devices(step), jax.ShapeDtypeStruct((1000,), np.float32), [batch(4), batch(400)]
   ).needs
   assert (small.rows, small.length, large.rows) == (4, 8, 400)
@@ -88,40 +89,40 @@ def test_what_it_needs():
 
 
 def test_what_fits_is_fine_and_what_nobody_knows_too():
-  need = [fit.Need(10, 8, 2**20, 9 * 2**20)]
-  fit.check(need, 10 * 2**20, "float32", [])
-  fit.check(need, None, "float32", [])
-  fit.check([], 0, "float32", [])
+  need = [compile_ahead.Need(10, 8, 2**20, 9 * 2**20)]
+  compile_ahead.check(need, 10 * 2**20, "float32", [])
+  compile_ahead.check(need, None, "float32", [])
+  compile_ahead.check([], 0, "float32", [])
 
 
 def test_what_does_not_fit_names_the_settings_that_would_help():
-  needs = [fit.Need(10, 8, 2 * 2**20, 40 * 2**20), fit.Need(20, 8, 2 * 2**20, 80 * 2**20)]
+  needs = [compile_ahead.Need(10, 8, 2 * 2**20, 40 * 2**20), compile_ahead.Need(20, 8, 2 * 2**20, 80 * 2**20)]
   with pytest.raises(ValueError, match="20 rows of 8 tokens needs 82 MiB .*and 52 MiB are free") as error:
-    fit.check(needs, 52 * 2**20, "float32", ["smaller rows", "optim.freeze"], chunks=3)
+    compile_ahead.check(needs, 52 * 2**20, "float32", ["smaller rows", "optim.freeze"], chunks=3)
   for remedy in ("chunks=6", "smaller rows", "model.dtype=bfloat16", "optim.freeze"):
     assert remedy in str(error.value)
   with pytest.raises(ValueError, match="and 1 MiB are free") as error:  # the parameters alone are too many
-    fit.check(needs, 2**20, "bfloat16", ["smaller rows"], chunks=3)
+    compile_ahead.check(needs, 2**20, "bfloat16", ["smaller rows"], chunks=3)
   assert "chunks" not in str(error.value) and "bfloat16" not in str(error.value)
   with pytest.raises(ValueError, match="help: smaller rows") as error:  # a kind of run that has no chunks
-    fit.check(needs, 52 * 2**20, "bfloat16", ["smaller rows"])
+    compile_ahead.check(needs, 52 * 2**20, "bfloat16", ["smaller rows"])
   assert "chunks" not in str(error.value)
 
 
 def test_the_memory_of_a_container(tmp_path, monkeypatch):
-  free = fit._free_host_memory()
+  free = compile_ahead._free_host_memory()
   assert free is None or free > 0
   (tmp_path / "memory.max").write_text("1000\n")
   (tmp_path / "memory.current").write_text("700\n")
   (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 150\n")
-  real = fit.Path
-  monkeypatch.setattr(fit, "Path", lambda name: tmp_path if name == "/sys/fs/cgroup" else real(name))
-  assert fit._free_host_memory() == 450
+  real = compile_ahead.Path
+  monkeypatch.setattr(compile_ahead, "Path", lambda name: tmp_path if name == "/sys/fs/cgroup" else real(name))
+  assert compile_ahead._free_host_memory() == 450
   (tmp_path / "memory.max").write_text("max\n")
-  assert fit._free_host_memory() != 450
+  assert compile_ahead._free_host_memory() != 450
 
 
 def test_the_message_is_of_one_line():
   with pytest.raises(ValueError) as error:
-    fit.check([fit.Need(1, 8, 2**30, 2**30)], 2**30, "float32", ["smaller rows"])
+    compile_ahead.check([compile_ahead.Need(1, 8, 2**30, 2**30)], 2**30, "float32", ["smaller rows"])
   assert not re.search(r"\n", str(error.value))

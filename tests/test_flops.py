@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtc import data, flops, models, optim, parallel, step as step_lib
+from mtc import data, models, optim, parallel
 from mtc.config import Task
 from mtc.losses import CoSENT, InfoNCE, Matryoshka, Sigmoid, SimilarityDistillation
+from mtc.training import flops, step as step_lib
 from mtc.types import Batch, Embeddings, Step, Tokens
 
 EXAMPLES, LENGTH, DIM = 512, 32, 48

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtc import geometry
+from mtc.training import geometry
 
 
 def unit_rows(rows: int, dim: int) -> np.ndarray:

@@ -15,7 +15,8 @@ from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
 
-from mtc import data, embed
+from mtc import data
+from mtc.embedder import embedder
 
 
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # which ml_collections calls
@@ -135,7 +136,7 @@ def test_a_token_past_the_table_is_text(tmp_path):
   settings_ = json.loads((inputs.small_model() / "tokenizer.json").read_text())
   settings_["added_tokens"] += [added | {"special": True, "id": len(settings_["model"]["vocab"])}]
   inputs.copied(inputs.small_model, inputs.put("tokenizer.json", json.dumps(settings_)))(tmp_path)
-  vectors = embed.load(tmp_path).encode(["<image>", "<image> a note", ""])
+  vectors = embedder.load(tmp_path).encode(["<image>", "<image> a note", ""])
   np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
 
 
@@ -145,11 +146,11 @@ def test_links_of_the_hubs_cache_are_its_own(tmp_path):
   blobs.mkdir()
   (snapshot / "model.safetensors").rename(blobs / "ffff")
   (snapshot / "model.safetensors").symlink_to("../../blobs/ffff")
-  assert embed.load(snapshot).encode(["a"]).shape == (1, 4)
+  assert embedder.load(snapshot).encode(["a"]).shape == (1, 4)
   (snapshot / "model.safetensors").unlink()
   (snapshot / "model.safetensors").symlink_to("../../../elsewhere")
   with pytest.raises(ValueError, match="outside of the model"):
-    embed.load(snapshot)
+    embedder.load(snapshot)
 
 
 def test_weights_that_are_huge_in_the_header_take_no_memory(tmp_path):
@@ -157,7 +158,7 @@ def test_weights_that_are_huge_in_the_header_take_no_memory(tmp_path):
   inputs.copied(inputs.small_model, inputs.put("model.safetensors", inputs.safetensors({"a": entry})))(tmp_path)
   tracemalloc.start()
   with pytest.raises(ValueError, match="is not a whole safetensors file"):
-    embed.load(tmp_path)
+    embedder.load(tmp_path)
   assert tracemalloc.get_traced_memory()[1] < 2**26
   tracemalloc.stop()
 

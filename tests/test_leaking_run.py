@@ -6,10 +6,12 @@ import shutil
 import numpy as np
 import pytest
 
-from mtc import data, start, train
+from mtc import data
 from mtc.config import Evaluation, Experiment, Task
+from mtc.embedder import start
 from mtc.evaluators import KNN, Retrieval
 from mtc.models import ModelSpec
+from mtc.training import contrastive
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def leaking(data_dir, tmp_path):
 
 def test_a_warning_a_stop_and_rows_left_out(leaking, tmp_path):
   experiment, count = leaking
-  run = train.prepare(experiment, tmp_path / "warn")
+  run = contrastive.prepare(experiment, tmp_path / "warn")
   written = json.loads((tmp_path / "warn" / "leakage.json").read_text())
   found = written["tasks"]["interest"]
   assert (written["on_leak"], found["rows"], found["leaking"]) == ("warn", count + 3, 3)
@@ -62,17 +64,17 @@ def test_a_warning_a_stop_and_rows_left_out(leaking, tmp_path):
 
   experiment.on_leak = "stop"
   with pytest.raises(ValueError, match=r"on_leak='stop':(.|\n)*interest/test(.|\n)*use on_leak='drop'"):
-    train.prepare(experiment, tmp_path / "stop")
+    contrastive.prepare(experiment, tmp_path / "stop")
 
   experiment.on_leak = "drop"
-  run = train.prepare(experiment, tmp_path / "drop")
+  run = contrastive.prepare(experiment, tmp_path / "drop")
   assert "they are left out" in run._introduction(1e12, 0)
   report = json.loads((tmp_path / "drop" / "data.json").read_text())["interest"]
   assert (report["examples"], report["skipped"]) == (count, {"a test has its text": 3})
   _, prepared = start.model_and_data(experiment, tmp_path / "drop", run.leaks)
   assert len(prepared["interest"].anchor) == count, "whoever prepares several runs leaves them out too"
   with pytest.raises(ValueError, match="training data of interest changed"):
-    train.prepare(experiment, tmp_path / "warn")  # rows that its beginning had are gone
+    contrastive.prepare(experiment, tmp_path / "warn")  # rows that its beginning had are gone
 
 
 def test_without_leaks_all_three_are_the_same_run(leaking, tmp_path):
@@ -80,7 +82,7 @@ def test_without_leaks_all_three_are_the_same_run(leaking, tmp_path):
   del experiment.evaluations["interest"], experiment.tasks["interest"]
   tokens = []
   for experiment.on_leak in ("warn", "drop", "stop"):
-    run = train.prepare(experiment, tmp_path / "one")  # goes on in the same workdir
+    run = contrastive.prepare(experiment, tmp_path / "one")  # goes on in the same workdir
     tokens.append(np.array(run.packer.step(0).tokens.ids))
     assert "no training row contains a test text" in run._introduction(1e12, 0)
   np.testing.assert_array_equal(tokens[0], tokens[1])

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from mtc import lock, remote
+from mtc.files import lock
+from mtc.workdir import bucket
 
 HOLD = """
 import pathlib, sys, time
@@ -30,7 +31,7 @@ def other(tmp_path):
 
 def test_a_second_process_is_told_who_holds_it(other, tmp_path):
   message = rf"--workdir .* is in use by process {other.pid} on {os.uname().nodename}; wait for it, end it"
-  with pytest.raises(ValueError, match=message), remote.workdir(str(tmp_path)):
+  with pytest.raises(ValueError, match=message), bucket.workdir(str(tmp_path)):
     pass
   assert other.poll() is None and (tmp_path / ".lock").exists()
 
@@ -39,14 +40,14 @@ def test_a_killed_process_locks_nobody_out(other, tmp_path):
   other.send_signal(signal.SIGKILL)
   other.wait()
   assert (tmp_path / ".lock").exists()  # what it left
-  with remote.workdir(str(tmp_path)) as workdir:
+  with bucket.workdir(str(tmp_path)) as workdir:
     assert workdir == tmp_path
   assert not (tmp_path / ".lock").exists()
 
 
 def test_the_processes_beside_the_first_of_one_run_take_no_lock(other, tmp_path, monkeypatch):
-  monkeypatch.setattr(remote.parallel, "is_main_process", lambda: False)
-  with remote.workdir(str(tmp_path)):
+  monkeypatch.setattr(bucket.parallel, "is_main_process", lambda: False)
+  with bucket.workdir(str(tmp_path)):
     pass
   assert (tmp_path / ".lock").exists()
 
@@ -79,7 +80,7 @@ def test_a_disk_without_locks_is_a_warning(tmp_path, monkeypatch, caplog):
 
 def test_a_workdir_that_is_a_file_or_lies_in_one_is_refused(tmp_path):
   (tmp_path / "file").write_text("")
-  with pytest.raises(ValueError, match="is a file; name a folder"), remote.workdir(str(tmp_path / "file")):
+  with pytest.raises(ValueError, match="is a file; name a folder"), bucket.workdir(str(tmp_path / "file")):
     pass
-  with pytest.raises(OSError, match="Not a directory"), remote.workdir(str(tmp_path / "file" / "run")):
+  with pytest.raises(OSError, match="Not a directory"), bucket.workdir(str(tmp_path / "file" / "run")):
     pass

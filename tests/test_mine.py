@@ -9,9 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-from mtc import data, export, mine
+from mtc import data
 from mtc.config import Experiment, Task
-from mtc.mine import Mining, choose, nearest
+from mtc.embedder import mining as mining_lib, save
+from mtc.embedder.mining import Mining, choose, nearest
 
 
 def unit(rng, count, dim=6):
@@ -45,7 +46,7 @@ def test_nearest_in_blocks_is_a_stable_sort_of_all(block, k):
 
 def test_a_pair_of_grade_0_is_a_document_and_no_answer():
   rows = [{"anchor": "who", "positive": "me"}, {"anchor": "who", "positive": "you", "score": 0}]
-  pairs, texts = mine.read_task(data.InMemory({"train": rows}), "train", data.Pairs(), data.Skipped("stop"))
+  pairs, texts = mining_lib.read_task(data.InMemory({"train": rows}), "train", data.Pairs(), data.Skipped("stop"))
   assert [row["positive"] for row in pairs] == ["me"]
   assert texts.documents == ["me", "you"] and texts.positives == [[0]]
 
@@ -59,7 +60,7 @@ def test_what_belongs_together_is_masked_by_id_and_by_text():
     pair("where is it", "Here", "q1", "d1"),  # a copy of the first row
   ]
   corpus = [("d1", "here, again"), ("d2", "AND WHO"), ("d3", "other"), ("d4", "Other ")]
-  texts = mine.join(rows, corpus)
+  texts = mining_lib.join(rows, corpus)
   assert texts.queries == ["where is it", "and who", "what"]
   assert texts.documents == ["here", "there", "me", "thing", "here, again", "AND WHO", "other"]
   assert texts.query_of.tolist() == [0, 0, 1, 2, -1]
@@ -73,7 +74,7 @@ def test_a_query_that_is_a_document_is_not_its_own_negative():
   """By its id: the text of the document may be another, as where it has a title."""
   rows = [pair("how tall is it", "its height", "1a", "1b"), pair("its height", "how tall is it", "1b", "1a")]
   rows.append(pair("no id", "here"))
-  texts = mine.join(rows, [("1a", "Height. How tall is it"), ("", "other")])
+  texts = mining_lib.join(rows, [("1a", "Height. How tall is it"), ("", "other")])
   named = {query: {texts.documents[d] for d in masked} for query, masked in zip(texts.queries, texts.masked)}
   both = {"its height", "how tall is it", "Height. How tall is it"}
   assert named == {"how tall is it": both, "its height": both, "no id": {"here"}}
@@ -114,7 +115,7 @@ def by_loops(queries, documents, texts, mining):
 
 def made(rng, queries=12, documents=40):
   rows = [pair(f"q{i}", f"d{i}") for i in range(queries)] + [pair("q0", "d20"), pair("q1", "d21")]
-  texts = mine.join(rows, [("", f"d{i}") for i in range(documents)])
+  texts = mining_lib.join(rows, [("", f"d{i}") for i in range(documents)])
   vectors = unit(rng, documents)[[int(name[1:]) for name in texts.documents]]
   answers = np.array([vectors[p[0]] for p in texts.positives])
   asked = answers + 0.5 * unit(rng, queries)
@@ -148,7 +149,7 @@ def test_random_negatives_are_seeded_and_within_the_ranks():
 
 
 def test_a_query_with_too_few_documents_has_fewer_negatives():
-  texts = mine.join([pair("a", "x"), pair("b", "y")])
+  texts = mining_lib.join([pair("a", "x"), pair("b", "y")])
   vectors = np.eye(2, dtype=np.float32)
   chosen, counts = choose(vectors, vectors, texts, Mining(num_negatives=3))
   assert chosen.tolist() == [[1, -1, -1], [0, -1, -1]] and counts["kept"] == 2
@@ -156,15 +157,15 @@ def test_a_query_with_too_few_documents_has_fewer_negatives():
 
 def test_the_written_rows_are_a_task(tmp_path):
   rows = [pair("a", "x", "q1", "d1"), pair("b", "y"), pair("A", "x"), pair("c", "z")]
-  texts = mine.join(rows)
-  counts = mine.write(tmp_path / "hard.jsonl", rows, texts, np.array([[1, 2], [0, -1], [-1, -1]]))
+  texts = mining_lib.join(rows)
+  counts = mining_lib.write(tmp_path / "hard.jsonl", rows, texts, np.array([[1, 2], [0, -1], [-1, -1]]))
   assert counts == {2: 1, 1: 1, 0: 1}
   source = data.Jsonl(str(tmp_path), {"train": "hard.jsonl"})
   examples = list(data.read(source, "train", data.Pairs(negatives="negatives")))
   assert [e["negatives"] for e in examples] == [["y", "z"], ["x"], []]
   assert (examples[0]["anchor_id"], examples[0]["positive_id"]) == ("q1", "d1")
   assert os.listdir(tmp_path) == ["hard.jsonl"]
-  shown = mine.report(tmp_path / "hard.jsonl", texts, counts, {"kept": 3})
+  shown = mining_lib.report(tmp_path / "hard.jsonl", texts, counts, {"kept": 3})
   task = shown.splitlines()[-1].removeprefix("use them: ")
   assert eval(task, {"Task": lambda s, e: (s, e), "Jsonl": data.Jsonl, "Pairs": data.Pairs}) == (
     source,
@@ -192,7 +193,7 @@ def test_rules_that_cannot_be_right(message, mining):
 @pytest.fixture(scope="module")
 def model(make_embedder, tmp_path_factory):
   directory = tmp_path_factory.mktemp("mine") / "export"
-  export.write(make_embedder(), directory)
+  save.write(make_embedder(), directory)
   return directory
 
 
@@ -219,36 +220,37 @@ def test_a_task_without_pairs_is_refused(data_dir):
   tasks = {"tags": Task(data.Folder("hashtag"), data.SameLabel()), "search": Task(data.Folder("search_tweets"))}
   experiment = Experiment(tasks=tasks, data_dir=str(data_dir))
   with pytest.raises(ValueError, match="--task='tags' is not a task of pairs; there is search"):
-    mine.of_task(experiment, "tags")
-  source, _, roles = mine.of_task(experiment, "search")
+    mining_lib.of_task(experiment, "tags")
+  source, _, roles = mining_lib.of_task(experiment, "search")
   assert source.splits()[-1] == "corpus" and roles == ("query", "document")
 
 
 def test_pairs_and_more_documents_from_files(tmp_path, data_dir):
   path = tmp_path / "anything.jsonl"
   path.write_text('{"q": "a", "a": "x"}\n{"q": "b", "a": "y"}\n')
-  rows, texts = mine.read_task(
-    mine.of_path(path, "train"), "train", data.Pairs("q", "a"), data.Skipped("stop"), ["z", "x"]
+  rows, texts = mining_lib.read_task(
+    mining_lib.of_path(path, "train"), "train", data.Pairs("q", "a"), data.Skipped("stop"), ["z", "x"]
   )
   assert [row["anchor"] for row in rows] == ["a", "b"] and texts.documents == ["x", "y", "z"]
-  assert "corpus" in mine.of_path(data_dir / "search_tweets", "train").splits()
+  assert "corpus" in mining_lib.of_path(data_dir / "search_tweets", "train").splits()
   with pytest.raises(FileNotFoundError, match="does not exist"):
-    mine.of_path(tmp_path / "none", "train")
+    mining_lib.of_path(tmp_path / "none", "train")
 
 
 def test_bad_documents_are_skipped_like_bad_pairs(data_dir, tmp_path):
   folder = shutil.copytree(data_dir / "search_tweets", tmp_path / "search")
   with open(folder / "corpus.jsonl", "a") as file:
     file.write('{"_id": "d0", "text": "again"}\n{"_id": "broken"\n')
-  _, whole = mine.read_task(data.Beir(str(data_dir / "search_tweets")), "train", data.Pairs(), data.Skipped("stop"))
-  _, texts = mine.read_task(data.Beir(str(folder)), "train", data.Pairs(), data.Skipped("skip"))
+  source = data.Beir(str(data_dir / "search_tweets"))
+  _, whole = mining_lib.read_task(source, "train", data.Pairs(), data.Skipped("stop"))
+  _, texts = mining_lib.read_task(data.Beir(str(folder)), "train", data.Pairs(), data.Skipped("skip"))
   assert texts.documents == whole.documents
   with open(folder / "qrels/train.tsv", "w") as file:
     file.write("q0\tbroken\t1\n")
   with pytest.raises(ValueError, match=r"has no pair; 1 document left out \(broken JSON\), 1 document left out"):
-    mine.read_task(data.Beir(str(folder)), "train", data.Pairs(), data.Skipped("skip"))
+    mining_lib.read_task(data.Beir(str(folder)), "train", data.Pairs(), data.Skipped("skip"))
   with pytest.raises(data.BadRow, match="broken JSON"):
-    mine.read_task(data.Beir(str(folder)), "train", data.Pairs(), data.Skipped("stop"))
+    mining_lib.read_task(data.Beir(str(folder)), "train", data.Pairs(), data.Skipped("stop"))
 
 
 @pytest.mark.torch

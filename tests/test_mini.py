@@ -13,7 +13,7 @@ import yaml
 
 import mtc
 from mtc import models
-from mtc.contenders import parse
+from mtc.evaluation.systems import parse
 
 ROOT = Path(mtc.__file__).parent.parent
 

@@ -6,16 +6,16 @@ import types
 import numpy as np
 import pytest
 
-from mtc import export
-from mtc.embed import load
-from mtc.mteb_encoder import MtcEncoder
+from mtc.embedder import save
+from mtc.embedder.embedder import load
+from mtc.evaluation.mteb_encoder import MtcEncoder
 
 
 @pytest.fixture(scope="module")
 def directory(make_embedder, tmp_path_factory):
   path = tmp_path_factory.mktemp("runs") / "small" / "export"
   path.parent.mkdir()
-  export.write(make_embedder(), path)
+  save.write(make_embedder(), path)
   return path
 
 

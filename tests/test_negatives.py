@@ -5,11 +5,12 @@ import logging
 import numpy as np
 import pytest
 
-from mtc import data, negatives, train
+from mtc import data
 from mtc.config import Experiment, Task
 from mtc.data.teacher import TextVectors
 from mtc.losses import CoSENT, CosineRegression, InfoNCE, Matryoshka, Sigmoid, SimilarityDistillation, Sum
 from mtc.models import ModelSpec
+from mtc.training import contrastive, negatives
 
 TEXTS = [f"{a} {b}" for a in "soup bread oven recipe salt".split() for b in "goal match striker league".split()]
 PAIRS, LABELS, SCORED = data.Pairs(negatives="negatives"), data.SameLabel(), data.Scored()
@@ -170,5 +171,5 @@ def test_a_run_is_refused_before_its_first_step(tmp_path):
     steps=3,
   )
   with pytest.raises(ValueError, match="task 'it': no example has a negative for InfoNCE in the first 3 batches of 8"):
-    train.prepare(experiment, tmp_path / "run")
+    contrastive.prepare(experiment, tmp_path / "run")
   assert not np.any([path.name in ("config.json", "checkpoints") for path in (tmp_path / "run").iterdir()])

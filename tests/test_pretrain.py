@@ -18,10 +18,13 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer, models as tokenizer_models, pre_tokenizers
 
 import mtc
-from mtc import data, export, fit, models, parallel, pretrain, start, step as step_lib
+from mtc import data, models, parallel
 from mtc.config import Corpus, Experiment, Pretraining, Task
+from mtc.embedder import save, start
 from mtc.models import ModelSpec
 from mtc.optim import OptimSpec
+from mtc.pretrain import masked_lm
+from mtc.training import compile_ahead, step as step_lib
 from mtc.types import Tokens
 
 STEPS = 8
@@ -62,7 +65,7 @@ def settings(texts_dir, tmp_path_factory):
 
 
 def run(settings: Pretraining, workdir: Path) -> int:
-  return pretrain.prepare(settings, workdir)()
+  return masked_lm.prepare(settings, workdir)()
 
 
 def lines(workdir: Path, name: str) -> list[dict]:
@@ -121,7 +124,7 @@ def test_a_finished_run_again_changes_nothing(settings, whole, capsys):
   assert "this run is finished" in capsys.readouterr().out
   assert files == {f: (f.read_bytes(), f.stat().st_mtime_ns) for f in sorted(whole.rglob("*")) if f.is_file()}
   with pytest.raises(ValueError, match=r"mask_rate: 0\.3 -> 0\.4"):
-    pretrain.prepare(replace(settings, mask_rate=0.4), whole)
+    masked_lm.prepare(replace(settings, mask_rate=0.4), whole)
 
 
 def _equal(got, expected):
@@ -135,11 +138,11 @@ def test_the_export_is_where_a_contrastive_run_begins(settings, whole, tmp_path)
   assert loaded.max_length == 48
   # A model that goes on with pretraining keeps its length.
   again = replace(settings, model=ModelSpec(pretrained=str(whole / "export"), dtype="float32", max_length=40))
-  model, _ = pretrain._start(again, tmp_path / "again")
+  model, _ = masked_lm._start(again, tmp_path / "again")
   assert model.max_length == 40
-  export.write(model, tmp_path / "shorter")
+  save.write(model, tmp_path / "shorter")
   again.model.pretrained, again.model.max_length = str(tmp_path / "shorter"), 0
-  assert pretrain._start(again, tmp_path / "again")[0].max_length == 40
+  assert masked_lm._start(again, tmp_path / "again")[0].max_length == 40
   tensors = weights(whole)
   words = tensors["bert.embeddings.word_embeddings.weight"]
   np.testing.assert_array_equal(loaded.params["backbone"]["embeddings"]["word"]["embedding"], words)
@@ -170,19 +173,19 @@ def test_going_on_from_an_export_takes_its_head_too(settings, whole, tmp_path):
 
 def test_an_encoder_without_a_head_gets_a_new_one(settings, whole, tmp_path):
   loaded = mtc.load(whole / "export")
-  export.write(loaded, tmp_path / "bare")
+  save.write(loaded, tmp_path / "bare")
   settings.model = ModelSpec(pretrained=str(tmp_path / "bare"), dtype="float32")
-  model, head = pretrain._start(settings, tmp_path)
+  model, head = masked_lm._start(settings, tmp_path)
   _equal(model.params["backbone"], loaded.params["backbone"])
   _equal(model.params["masked_lm"], head.init(jax.random.split(jax.random.key(0))[1]))
 
 
 def test_the_pooling_of_the_config_goes_before_that_of_the_directory(settings, tmp_path):
-  begun, _ = pretrain._start(settings, tmp_path)
-  export.write(replace(begun, spec=replace(begun.spec, pooling="cls")), tmp_path / "cls")
+  begun, _ = masked_lm._start(settings, tmp_path)
+  save.write(replace(begun, spec=replace(begun.spec, pooling="cls")), tmp_path / "cls")
   for pooling, expected in (("", "cls"), ("max", "max")):
     settings.model = ModelSpec(pretrained=str(tmp_path / "cls"), pooling=pooling)
-    model, _ = pretrain._start(settings, tmp_path)
+    model, _ = masked_lm._start(settings, tmp_path)
     assert model.spec.pooling == expected
 
 
@@ -222,15 +225,15 @@ def test_what_is_wrong_is_said_before_the_first_step(settings, static_dir, tmp_p
   if what == "a pretrained table":
     changes, message = {"model": ModelSpec(pretrained=str(static_dir))}, message.replace("STATIC", str(static_dir))
   with pytest.raises(ValueError, match=message):
-    pretrain.prepare(replace(settings, **changes), tmp_path / "run")
+    masked_lm.prepare(replace(settings, **changes), tmp_path / "run")
   assert not (tmp_path / "run" / "config.json").exists()
   assert not (tmp_path / "run" / "tokenizer").exists() or what not in ("a table from a seed", "a pretrained table")
 
 
 def test_what_does_not_fit_is_said_before_the_first_step(settings, tmp_path, monkeypatch):
-  monkeypatch.setattr(fit, "free_memory", lambda: 100_000)
+  monkeypatch.setattr(compile_ahead, "free_memory", lambda: 100_000)
   with pytest.raises(ValueError, match=r"a step of \d+ rows of 32 tokens needs .* help: smaller rows; smaller length"):
-    pretrain.prepare(settings, tmp_path)
+    masked_lm.prepare(settings, tmp_path)
 
 
 def test_a_table_of_words_needs_neither_padding_nor_a_mask_token(settings, tmp_path):
@@ -251,17 +254,17 @@ def test_a_tokenizer_is_trained_on_languages_by_the_exponent(settings):
   settings.tokenizer_texts = 800
   for exponent, share in ((1.0, 0.9), (0.5, 0.75)):  # 9 : 1, and 3 : 1 by the roots
     settings.exponent = exponent
-    chosen = list(pretrain._sample(settings))
+    chosen = list(masked_lm._sample(settings))
     assert abs(len(chosen) - 800) < 120
     assert abs(sum(text[0] == "a" for text in chosen) / len(chosen) - share) < 0.06
-    assert chosen == list(pretrain._sample(settings))
+    assert chosen == list(masked_lm._sample(settings))
   settings.tokenizer_texts, settings.exponent = 10_000, 1.0
-  assert len(list(pretrain._sample(settings))) == len(rows)
+  assert len(list(masked_lm._sample(settings))) == len(rows)
 
 
 def test_a_tokenizer_can_be_given(settings, tokenizer, tokenizer_dir, tmp_path):
   settings.model.tokenizer = str(tokenizer_dir)
-  model, _ = pretrain._start(settings, tmp_path)
+  model, _ = masked_lm._start(settings, tmp_path)
   assert data.tokenizer.fingerprint(model.tokenizer) == data.tokenizer.fingerprint(tokenizer)
   assert model.config["vocab_size"] == tokenizer.get_vocab_size()
   assert not (tmp_path / "tokenizer").exists()
@@ -270,7 +273,7 @@ def test_a_tokenizer_can_be_given(settings, tokenizer, tokenizer_dir, tmp_path):
 def test_a_tokenizer_sees_all_texts_of_a_row(settings):
   rows = [{"anchor": "q", "positive": "p", "negatives": ["n", "m"]}]
   settings.corpora = {"c": Corpus(data.InMemory({"train": rows}), data.Pairs(negatives="negatives"))}
-  assert list(pretrain._sample(settings)) == ["q", "p", "n", "m"]
+  assert list(masked_lm._sample(settings)) == ["q", "p", "n", "m"]
 
 
 def test_the_command_line_answers_mistakes():
@@ -319,7 +322,7 @@ def _step(tiny, tokenizer, devices):
   )  # fmt: skip
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(parallel, "across_devices", partial(parallel.across_devices, devices=jax.devices()[:devices]))
-    step = step_lib.make_step(pretrain.masked_lm_loss(encoder, head), KEEP, 0)
+    step = step_lib.make_step(masked_lm.masked_lm_loss(encoder, head), KEEP, 0)
   batch = masker.step(2)
   # The devices differ in their gaps: a mean of their means is not the mean.
   weight = batch.weight.copy()
@@ -387,16 +390,16 @@ def test_a_mean_over_each_device_alone_is_noticed(tiny, tokenizer, one_device, m
 def test_the_export_in_transformers(settings, tmp_path, architecture):
   torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
   settings.model.architecture = architecture
-  begun, _ = pretrain._start(settings, tmp_path)
+  begun, _ = masked_lm._start(settings, tmp_path)
   rng, folder = np.random.default_rng(0), tmp_path / "export"
   params = jax.tree.map(lambda x: np.asarray(x + 0.1 * rng.normal(size=x.shape), "f4"), begun.params)
-  export.write(replace(begun, params=params), folder)
+  save.write(replace(begun, params=params), folder)
   theirs = transformers.AutoModelForMaskedLM.from_pretrained(folder, attn_implementation="eager").eval()
   tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
   batch = tokenizer(["the old [MASK] finds fresh bread in Riga", "a young judge"], padding=True, return_tensors="pt")
   with torch.no_grad():
     expected = theirs(**batch).logits.numpy()
-  model, head = pretrain._start(replace(settings, model=ModelSpec(pretrained=str(folder), dtype="float32")), tmp_path)
+  model, head = masked_lm._start(replace(settings, model=ModelSpec(pretrained=str(folder), dtype="float32")), tmp_path)
   ids, mask = batch["input_ids"].numpy().astype("i4"), batch["attention_mask"].numpy().astype("i4")
   position = np.broadcast_to(np.arange(ids.shape[1], dtype="i4"), ids.shape) * mask
   tokens = Tokens(ids, mask, position, slots=1)

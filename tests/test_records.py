@@ -3,7 +3,7 @@
 from importlib import metadata
 import subprocess
 
-from mtc import records
+from mtc.workdir import records
 
 
 def test_a_machine_without_git_has_no_revision(monkeypatch):

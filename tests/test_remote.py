@@ -5,12 +5,13 @@ from pathlib import Path
 from etils import epath
 import pytest
 
-from mtc import cli, remote
+from mtc import cli
+from mtc.workdir import bucket as bucket_lib
 
 
 @pytest.fixture
 def bucket(tmp_path, monkeypatch) -> Path:
-  monkeypatch.setattr(remote, "bucket_folder", lambda name: epath.Path(tmp_path / name.removeprefix("gs://")))
+  monkeypatch.setattr(bucket_lib, "bucket_folder", lambda name: epath.Path(tmp_path / name.removeprefix("gs://")))
   return tmp_path
 
 
@@ -20,10 +21,10 @@ def files(folder: Path) -> dict[str, str]:
 
 def test_a_folder_of_this_machine_is_itself(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  with remote.workdir("runs/a") as workdir:
+  with bucket_lib.workdir("runs/a") as workdir:
     assert workdir == Path("runs/a")
-    assert str(remote.checkpoints(workdir)) == str(Path("runs/a/checkpoints").absolute())
-    assert remote.shown(workdir.absolute() / "export") == "runs/a/export"
+    assert str(bucket_lib.checkpoints(workdir)) == str(Path("runs/a/checkpoints").absolute())
+    assert bucket_lib.shown(workdir.absolute() / "export") == "runs/a/export"
 
 
 @pytest.mark.parametrize("name", ["gs://b/a[1]", "gs://b/a*", "gs://b/{a}/c", "gs://b/a?"])
@@ -31,7 +32,7 @@ def test_a_bucket_whose_name_is_a_pattern_is_refused(bucket, name):
   """The libraries read such a name as a pattern, and there is no other name for it."""
   with (
     pytest.raises(ValueError, match=r"--workdir gs://b/.* is part of a pattern .* leave it out"),
-    remote.workdir(name),
+    bucket_lib.workdir(name),
   ):
     pass
   assert not (bucket / "b").exists()
@@ -39,30 +40,30 @@ def test_a_bucket_whose_name_is_a_pattern_is_refused(bucket, name):
 
 def test_checkpoints_are_removed_here_and_in_a_bucket(bucket, tmp_path):
   (tmp_path / "[v1]" / "checkpoints" / "step_1").mkdir(parents=True)
-  remote.remove_checkpoints(tmp_path / "[v1]")
+  bucket_lib.remove_checkpoints(tmp_path / "[v1]")
   assert not list((tmp_path / "[v1]").iterdir())
-  with remote.workdir("gs://b/a") as workdir:
+  with bucket_lib.workdir("gs://b/a") as workdir:
     (bucket / "b/a/checkpoints/step_1").mkdir(parents=True)
-    remote.remove_checkpoints(workdir)
+    bucket_lib.remove_checkpoints(workdir)
   assert not (bucket / "b/a/checkpoints").exists()
 
 
 def test_what_is_written_is_in_the_bucket_at_the_end_and_there_for_the_next_machine(bucket):
-  with remote.workdir("gs://b/runs/a") as workdir:
+  with bucket_lib.workdir("gs://b/runs/a") as workdir:
     (workdir / "export").mkdir()
     (workdir / "export" / "model").write_text("weights")
     (workdir / "metrics.jsonl").write_text("one\n")
     (workdir / "config.json.partial").write_text("half")
-    assert remote.checkpoints(workdir) == epath.Path(bucket / "b/runs/a/checkpoints")
-    assert remote.checkpoints(workdir / "runs" / "x") == epath.Path(bucket / "b/runs/a/runs/x/checkpoints")
-    assert remote.shown(workdir / "export") == str(bucket / "b/runs/a/export")
-    assert remote.shown(workdir) == str(bucket / "b/runs/a")
+    assert bucket_lib.checkpoints(workdir) == epath.Path(bucket / "b/runs/a/checkpoints")
+    assert bucket_lib.checkpoints(workdir / "runs" / "x") == epath.Path(bucket / "b/runs/a/runs/x/checkpoints")
+    assert bucket_lib.shown(workdir / "export") == str(bucket / "b/runs/a/export")
+    assert bucket_lib.shown(workdir) == str(bucket / "b/runs/a")
   assert not workdir.exists()
   assert files(bucket / "b/runs/a") == {"export/model": "weights", "metrics.jsonl": "one\n"}
 
   (bucket / "b/runs/a/checkpoints").mkdir()
   (bucket / "b/runs/a/checkpoints/state").write_text("large")
-  with remote.workdir("gs://b/runs/a") as workdir:
+  with bucket_lib.workdir("gs://b/runs/a") as workdir:
     assert files(workdir) == {"export/model": "weights", "metrics.jsonl": "one\n"}
     (workdir / "metrics.jsonl").write_text("one\ntwo\n")
     (workdir / "export" / "model").unlink()
@@ -70,18 +71,18 @@ def test_what_is_written_is_in_the_bucket_at_the_end_and_there_for_the_next_mach
 
 
 def test_the_bucket_follows_while_the_block_runs(bucket, monkeypatch):
-  monkeypatch.setattr(remote, "_SECONDS", 0.01)
-  with remote.workdir("gs://b/a") as workdir:
+  monkeypatch.setattr(bucket_lib, "_SECONDS", 0.01)
+  with bucket_lib.workdir("gs://b/a") as workdir:
     (workdir / "metrics.jsonl").write_text("one\n")
     for _ in range(500):
       if (bucket / "b/a/metrics.jsonl").exists():
         break
-      remote.threading.Event().wait(0.01)
+      bucket_lib.threading.Event().wait(0.01)
     assert files(bucket / "b/a") == {"metrics.jsonl": "one\n"}
 
 
 def test_what_ends_the_block_loses_nothing(bucket):
-  with pytest.raises(SystemExit), remote.workdir("gs://b/a") as workdir:
+  with pytest.raises(SystemExit), bucket_lib.workdir("gs://b/a") as workdir:
     (workdir / "metrics.jsonl").write_text("one\n")
     raise SystemExit(143)
   assert files(bucket / "b/a") == {"metrics.jsonl": "one\n"}
@@ -89,8 +90,8 @@ def test_what_ends_the_block_loses_nothing(bucket):
 
 
 def test_a_process_beside_the_first_writes_nothing(bucket, monkeypatch):
-  monkeypatch.setattr(remote.parallel, "is_main_process", lambda: False)
-  with remote.workdir("gs://b/a") as workdir:
+  monkeypatch.setattr(bucket_lib.parallel, "is_main_process", lambda: False)
+  with bucket_lib.workdir("gs://b/a") as workdir:
     (workdir / "metrics.jsonl").write_text("one\n")
   assert not (bucket / "b").exists() and not workdir.exists()
 
@@ -98,20 +99,20 @@ def test_a_process_beside_the_first_writes_nothing(bucket, monkeypatch):
 def test_the_newest_file_is_sent_last(bucket, monkeypatch):
   sent = []
   monkeypatch.setattr(type(epath.Path(bucket)), "write_bytes", lambda self, data: sent.append(self.name))
-  with remote.workdir("gs://b/a") as workdir:
+  with bucket_lib.workdir("gs://b/a") as workdir:
     for time, name in enumerate(("z", "b", "a")):
       (workdir / name).write_text(name)
-      remote.os.utime(workdir / name, (time, time))
+      bucket_lib.os.utime(workdir / name, (time, time))
   assert sent == ["z", "b", "a"]
 
 
 def test_a_bucket_that_cannot_be_written_loses_nothing(bucket):
   (bucket / "b").write_text("a file where the folder goes")
   message = r"--workdir gs://b cannot be read \(NotADirectoryError: it is a file\)"
-  with pytest.raises(ValueError, match=message), remote.workdir("gs://b"):
+  with pytest.raises(ValueError, match=message), bucket_lib.workdir("gs://b"):
     pass
   message = "cannot be written, and what it lacks is still in (.*)"
-  with pytest.raises(OSError, match=message) as caught, remote.workdir("gs://b/a") as workdir:
+  with pytest.raises(OSError, match=message) as caught, bucket_lib.workdir("gs://b/a") as workdir:
     (workdir / "metrics.jsonl").write_text("one\n")
     raise SystemExit(0)  # as every command ends
   assert str(workdir) in str(caught.value) and files(workdir) == {"metrics.jsonl": "one\n"}
@@ -124,7 +125,7 @@ def test_a_run_whose_end_does_not_reach_the_bucket_says_so_after_its_own_end(buc
       raise FloatingPointError(said)
     return 0
 
-  with pytest.raises(SystemExit) as ended, cli.failures(), remote.workdir("gs://b/a") as workdir:
+  with pytest.raises(SystemExit) as ended, cli.failures(), bucket_lib.workdir("gs://b/a") as workdir:
     (workdir / "metrics.jsonl").write_text("one\n")
     (bucket / "b").write_text("a file where the folder goes")
     cli.finish(run)
@@ -135,5 +136,5 @@ def test_a_run_whose_end_does_not_reach_the_bucket_says_so_after_its_own_end(buc
 
 
 def test_other_storage_is_refused():
-  with pytest.raises(ValueError, match="--workdir s3://b/a: only gs:// is known here"), remote.workdir("s3://b/a"):
+  with pytest.raises(ValueError, match="--workdir s3://b/a: only gs:// is known here"), bucket_lib.workdir("s3://b/a"):
     pass

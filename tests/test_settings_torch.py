@@ -9,10 +9,11 @@ import pytest
 from tokenizers import Tokenizer, normalizers, processors
 from tokenizers.models import BPE
 
-from mtc import data, export, models
+from mtc import data, models
 from mtc.config import Experiment, Task
-from mtc.embed import load
-from mtc.start import start_model
+from mtc.embedder import save
+from mtc.embedder.embedder import load
+from mtc.embedder.start import start_model
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
@@ -70,7 +71,7 @@ def untrained(folder, out, tmp_path, **spec):
   task = Task(source=data.Jsonl(str(tmp_path), {"train": "none.jsonl"}), max_length=8)
   model = models.ModelSpec(pretrained=str(folder), dtype="float32", **{"dim": 0, **spec})
   started = start_model(Experiment(tasks={"a": task}, model=model), tmp_path)
-  export.write(started.inference(started.params), out)
+  save.write(started.inference(started.params), out)
   return started
 
 
@@ -189,7 +190,7 @@ def test_a_static_embedding_is_cut_as_before(tokenizer, tmp_path, truncation):
   before = read(tmp_path / "base")
   texts = [*TEXTS[:5], "moon rocket soup " * 3000 + "judge " * 500]
   theirs, ours = before.encode(texts), load(tmp_path / "base")
-  export.write(ours, tmp_path / "export")
+  save.write(ours, tmp_path / "export")
   np.testing.assert_allclose(read(tmp_path / "export").encode(texts), theirs, rtol=0, atol=1e-5)
   short = texts if truncation else texts[:-1]  # beyond 8,192 tokens mtc cuts a text
   np.testing.assert_allclose(ours.encode(short), theirs[: len(short)], rtol=0, atol=1e-5)
@@ -223,7 +224,7 @@ def test_the_end_of_a_decoder_survives_an_export(tmp_path):
   ours = replace(ours, spec=replace(ours.spec, pooling="last"))
   ours.encoder = models.build(ours.config, ours.spec)
   assert ours.tokenizer.encode("a b").ids == [1, 6, 7, 2]
-  export.write(ours, tmp_path / "export")
+  save.write(ours, tmp_path / "export")
   theirs = read(tmp_path / "export")
   texts = ["a b", "b", "a a b " * 60]
   np.testing.assert_allclose(theirs.encode(texts), ours.encode(texts), rtol=0, atol=1e-4)

@@ -9,13 +9,13 @@ import sys
 import numpy as np
 import pytest
 
-from mtc import embed as embed_lib, export, manifest as manifest_lib, shards
-from mtc.embed import embed_file
+from mtc.embedder import embedder, manifest as manifest_lib, save, shards
+from mtc.embedder.vector_files import embed_file
 
 
 @pytest.fixture
 def source(tmp_path, texts, monkeypatch):
-  monkeypatch.setattr(embed_lib, "BLOCK", 20)
+  monkeypatch.setattr(embedder, "BLOCK", 20)
   path = tmp_path / "texts.jsonl"
   path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
   return path
@@ -79,7 +79,7 @@ def test_every_text_is_in_one_shard():
 
 @pytest.mark.slow
 def test_memory_stays_flat_while_the_texts_grow_tenfold(make_embedder, tmp_path):
-  export.write(make_embedder(), tmp_path / "model")
+  save.write(make_embedder(), tmp_path / "model")
   peaks, counts = [], (100_000, int(os.environ.get("MTC_TEXTS", "1000000")))
   for count in counts:
     source = tmp_path / f"{count}.txt"

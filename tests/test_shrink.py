@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
-from mtc import data, export, models
-from mtc.embed import load
-from mtc.shrink import Shrinking, shrink
+from mtc import data, models
+from mtc.embedder import save
+from mtc.embedder.embedder import load
+from mtc.embedder.shrinking import Shrinking, shrink
 
 FRONT = "---\nlicense: mit\nlicense_name: [x]\nlanguage:\n- en\n- de\nwidget: {a: 1}\n---\n"
 CARD = f"{FRONT}# A teacher\n\n```\nIts notice.\n```\n"
@@ -22,7 +23,7 @@ CARD = f"{FRONT}# A teacher\n\n```\nIts notice.\n```\n"
 def large(make_embedder, tmp_path_factory):
   """A model of mtc with a projection, prompts, a licence and a card."""
   folder = tmp_path_factory.mktemp("models") / "large"
-  export.write(make_embedder(), folder, card=CARD)
+  save.write(make_embedder(), folder, card=CARD)
   (folder / "LICENSE").write_text("Permission is granted.\n")
   (folder / "NOTICE.txt").write_text("Made by others.\n")
   (folder / "notes.txt").write_text("left behind\n")
@@ -149,7 +150,7 @@ def test_the_weights_are_stored_as_they_were_or_as_one_wants(large, tmp_path, dt
 def test_a_number_past_a_dtype_is_refused(make_embedder, tmp_path):
   embedder = make_embedder()
   embedder.params["backbone"]["embeddings"]["norm"]["scale"] = np.full(16, 1e5, np.float32)
-  export.write(embedder, tmp_path / "large")
+  save.write(embedder, tmp_path / "large")
   with pytest.raises(ValueError, match=r"embeddings.LayerNorm.weight holds a number that float16 cannot hold"):
     shrink(str(tmp_path / "large"), tmp_path / "small", Shrinking(layers=(0,)), "float16")
   assert not (tmp_path / "small").exists()
@@ -221,7 +222,7 @@ def test_what_a_prompt_needs_is_kept(make_embedder, data_dir, tmp_path):
   embedder = make_embedder()
   prompt = "kilume referee: "
   embedder.prompts = {"query": prompt, "document": ""}
-  export.write(embedder, tmp_path / "large")
+  save.write(embedder, tmp_path / "large")
   (tmp_path / "de.txt").write_text("goal\n" * 3)
   shrink(str(tmp_path / "large"), tmp_path / "small", Shrinking(tokens=40, texts=(str(tmp_path / "de.txt"),)))
   before, after = load(tmp_path / "large"), load(tmp_path / "small")
@@ -231,7 +232,7 @@ def test_what_a_prompt_needs_is_kept(make_embedder, data_dir, tmp_path):
 
 
 def test_without_a_card_or_with_a_broken_one(make_embedder, tmp_path):
-  export.write(make_embedder(), tmp_path / "large")
+  save.write(make_embedder(), tmp_path / "large")
   for card in (
     "",
     "no front matter",

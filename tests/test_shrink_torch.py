@@ -8,8 +8,8 @@ import pytest
 from test_embed_torch import CONFIGS, PROMPTS, SIZES, WIDTH, written
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from mtc.embed import load
-from mtc.shrink import Shrinking, shrink
+from mtc.embedder.embedder import load
+from mtc.embedder.shrinking import Shrinking, shrink
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")

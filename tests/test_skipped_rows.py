@@ -10,10 +10,13 @@ import sys
 import pytest
 
 import mtc
-from mtc import data, evaluate, mine, train
+from mtc import data
 from mtc.config import Evaluation, Experiment, Task
+from mtc.embedder import mining
+from mtc.evaluation import tables
 from mtc.evaluators import KNN, STS, CrossLingualRetrieval, Retrieval, SameLabelRetrieval, TranslationMatching
 from mtc.models import ModelSpec
+from mtc.training import contrastive
 
 CASES = Path(__file__).parent / "cases"
 BONDS = CASES / "judged_document_empty"
@@ -31,7 +34,7 @@ def read(source, examples, evaluator, on_bad_row="skip", **options):
   evaluation = Evaluation(source, examples, evaluator, **options)
   experiment = Experiment(tasks={}, evaluations={"it": evaluation}, on_bad_row=on_bad_row)
   skipped = {}
-  table = evaluate.read_tables(experiment, "test", skipped)["it"]
+  table = tables.read_tables(experiment, "test", skipped)["it"]
   return table, skipped.get("it", {})
 
 
@@ -162,7 +165,7 @@ def test_what_is_judged_is_no_training_pair():
   assert [example["positive_id"] for example in found] == ["1", "5"]
   source = data.Beir(str(BONDS))
   assert [example["positive_id"] for example in data.read(source, "test", data.Pairs(), "skip")] == ["1", "5"]
-  _, texts = mine.read_task(source, "test", data.Pairs(), data.Skipped("skip"))
+  _, texts = mining.read_task(source, "test", data.Pairs(), data.Skipped("skip"))
   assert texts.queries == ["what is a bond", "what is an index fund"]
   assert "" not in texts.documents and len(texts.documents) == 4
 
@@ -311,7 +314,7 @@ def test_a_run_saves_the_counts_and_the_card_has_them(tmp_path, capsys):
     input="threads",
     on_bad_row="skip",
   )
-  assert train.prepare(experiment, tmp_path / "run")() == 0
+  assert contrastive.prepare(experiment, tmp_path / "run")() == 0
   missing = "field 'text' is missing"
   counts = {"posts": {"test": {missing: 16}, "train": {missing: 4}, "validation": {missing: 16}}}
   saved = json.loads((tmp_path / "run" / "evaluation.json").read_text())

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from mtc import data, export, models
+from mtc import data, models
 from mtc.config import Experiment, Task
-from mtc.embed import load
+from mtc.embedder import save
+from mtc.embedder.embedder import load
+from mtc.embedder.start import start_model
 from mtc.losses import InfoNCE, Matryoshka
-from mtc.start import start_model
 
 SIZES = {"layers": 1, "width": 16, "heads": 2, "mlp_width": 24, "positions": 32}
 
@@ -91,7 +92,7 @@ def test_a_projection_of_another_size(made, tmp_path, capsys, dim, instead):
 
 def test_its_export_is_the_same_model(made, tmp_path):
   started = start(made, tmp_path, dim=6)
-  export.write(started, tmp_path / "export")
+  save.write(started, tmp_path / "export")
   again = load(tmp_path / "export")
   assert (again.spec.pooling, again.spec.projection, again.prompts) == ("last", "tanh", started.prompts)
   np.testing.assert_array_equal(again.encode(["goal match"], "query"), started.encode(["goal match"], "query"))
@@ -111,7 +112,7 @@ def test_another_length_is_the_choice_of_the_user_and_is_printed(made, tmp_path,
   found = start_model(Experiment(tasks={"a": task}, model=spec), tmp_path)
   printed = capsys.readouterr().out
   assert f"model.max_length={length}: evaluations and the export cut texts there; {made} cuts them at 20" in printed
-  export.write(found, tmp_path / "export")
+  save.write(found, tmp_path / "export")
   again = load(tmp_path / "export")
   text = "a note about the moon and the rocket " * 4
   assert again.max_length == length
@@ -168,7 +169,7 @@ def _defaults(folder, **settings):
 def test_what_sentence_transformers_takes_for_default_stays(copy, tmp_path, dim):
   said = {"default_prompt_name": "topic", "similarity_fn_name": "dot", "truncate_dim": 4}
   _defaults(copy, **said)
-  export.write(start(copy, tmp_path, dim=dim), tmp_path / "export")
+  save.write(start(copy, tmp_path, dim=dim), tmp_path / "export")
   saved = json.loads((tmp_path / "export" / "config_sentence_transformers.json").read_text())
   assert saved["prompts"] == {"query": "who: ", "document": "text: ", "passage": "text: ", "topic": "what: "}
   if dim != 6:  # the first 4 of other dimensions are nothing that the model was trained for

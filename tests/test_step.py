@@ -9,13 +9,14 @@ import numpy as np
 import optax
 import pytest
 
-from mtc import data, models, optim, parallel, step as step_lib
-from mtc.balancing import Fixed
+from mtc import data, models, optim, parallel
 from mtc.config import Task
 from mtc.data.teacher import TextVectors
 from mtc.losses import CoSENT, EmbeddingDistillation, InfoNCE, Matryoshka, SimilarityDistillation, Sum
 from mtc.models import LoraSpec, ModelSpec
+from mtc.multitask.balancing import Fixed
 from mtc.optim import OptimSpec
+from mtc.training import step as step_lib
 
 SPEC = ModelSpec(layers=2, width=16, heads=2, mlp_width=32, positions=64, dim=8, dropout=0.0, dtype="float32")
 BATCH = {"search": 13, "topic": 10, "graded": 11, "taught": 9}  # none divides by 2, 4 or 8: every run has filler rows

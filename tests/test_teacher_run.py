@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 import mtc
-from mtc import data, train
+from mtc import data
 from mtc.config import Evaluation, Experiment, Task
 from mtc.data import Folder, SameLabel, Texts, Vectors
+from mtc.embedder.start import make_sampler, model_and_data, start_model
 from mtc.evaluators import Clustering
 from mtc.losses import EmbeddingDistillation, InfoNCE, SimilarityDistillation, Sum
 from mtc.models import ModelSpec
 from mtc.optim import OptimSpec
-from mtc.start import make_sampler, model_and_data, start_model
+from mtc.training import contrastive
 
 WORDS = "rocket orbit moon bread oven salt judge court trial goal match coach".split()
 
@@ -64,23 +65,23 @@ def likeness(vectors, teacher) -> float:
 def test_the_student_learns_the_teachers_space_of_other_texts_too(experiment, taught, tmp_path):
   texts, teacher = taught
   untrained = start_model(experiment, tmp_path / "start")
-  assert train.prepare(experiment, tmp_path / "run")() == 0
+  assert contrastive.prepare(experiment, tmp_path / "run")() == 0
   trained = mtc.load(tmp_path / "run" / "export")
   before, after = (likeness(model.encode(texts[80:]), teacher[80:]) for model in (untrained, trained))
   assert before < 0.5 and after > 0.75
 
 
 def test_another_teacher_is_another_run(experiment, taught, tmp_path):
-  train.prepare(experiment, tmp_path / "run")
+  contrastive.prepare(experiment, tmp_path / "run")
   np.save(tmp_path / "posts" / "train.npy", taught[1][:80] + 1)
   with pytest.raises(ValueError, match="training data of guided, similarities, embeddings changed"):
-    train.prepare(experiment, tmp_path / "run")
+    contrastive.prepare(experiment, tmp_path / "run")
 
 
 def test_a_teacher_of_too_few_dimensions(experiment, tmp_path):
   experiment.tasks["embeddings"].teacher_dim = 7
   with pytest.raises(ValueError, match="teacher of task 'embeddings' has 7 dimensions, and its loss needs 8 or more"):
-    train.prepare(experiment, tmp_path / "run")
+    contrastive.prepare(experiment, tmp_path / "run")
 
 
 def test_a_loss_and_a_teacher_need_each_other(experiment):

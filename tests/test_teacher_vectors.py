@@ -14,13 +14,15 @@ import numpy as np
 import pytest
 
 import mtc
-from mtc import embed as embed_lib, export, models
+from mtc import models
 from mtc.config import Experiment, Task
 from mtc.data import Folder, Texts, Vectors
-from mtc.embed import Embedder, embed_teachers
+from mtc.embedder import embedder, save, vector_files
+from mtc.embedder.embedder import Embedder
+from mtc.embedder.partial import PartialNpy
+from mtc.embedder.vector_files import embed_teachers
 from mtc.losses import EmbeddingDistillation
 from mtc.models import ModelSpec
-from mtc.partial import PartialNpy
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = {"role": "document", "dim": 0, "dtype": "float32", "compute": "float32"}
@@ -65,7 +67,7 @@ finally:
 
 @pytest.fixture(scope="module")
 def model(make_embedder, tmp_path_factory):
-  return export.write(make_embedder(), directory := tmp_path_factory.mktemp("teacher") / "export") or directory
+  return save.write(make_embedder(), directory := tmp_path_factory.mktemp("teacher") / "export") or directory
 
 
 @pytest.fixture
@@ -143,7 +145,7 @@ def test_one_command_writes_all_files_and_continues_after_a_kill(model, folder, 
 @pytest.fixture
 def embed(model, experiment, monkeypatch):
   """A function that writes the vectors, and returns the files whose texts it encoded."""
-  embed_file, files = embed_lib.embed_file, []
+  embed_file, files = vector_files.embed_file, []
 
   def counted(model, source, output, **options):
     files.append(output.name)
@@ -155,16 +157,16 @@ def embed(model, experiment, monkeypatch):
     embed_teachers(experiment, str(directory), **{**SETTINGS, **changes})
     return list(files)
 
-  monkeypatch.setattr(embed_lib, "embed_file", counted)
+  monkeypatch.setattr(vector_files, "embed_file", counted)
   return embed
 
 
 def test_the_model_is_loaded_once_and_a_second_run_does_nothing(embed, folder, monkeypatch, capsys):
-  load, loaded = embed_lib.load, []
-  monkeypatch.setattr(embed_lib, "load", lambda *arguments: loaded.append(arguments) or load(*arguments))
+  load, loaded = embedder.load, []
+  monkeypatch.setattr(embedder, "load", lambda *arguments: loaded.append(arguments) or load(*arguments))
   assert embed() == ["train.npy", "asked.npy"] and len(loaded) == 1
   before = content(folder)
-  monkeypatch.setattr(embed_lib, "load", lambda *_: pytest.fail("it loaded the model"))
+  monkeypatch.setattr(embedder, "load", lambda *_: pytest.fail("it loaded the model"))
   assert embed() == [] and content(folder) == before
   assert capsys.readouterr().out.count("is finished: skipped\n") == 2
 
@@ -191,7 +193,7 @@ def test_a_file_is_never_without_its_manifest(embed, folder, monkeypatch, named)
 
 
 def another_model(folder, make_embedder, experiment):
-  export.write(make_embedder(1), folder / "another")
+  save.write(make_embedder(1), folder / "another")
   return {"directory": folder / "another"}
 
 
@@ -336,7 +338,7 @@ def test_the_commands_of_the_documentation_distil_a_teacher(tokenizer, folder, t
   made = models.scratch_config(spec, 0) | {"vocab_size": tokenizer.get_vocab_size()}
   encoder = models.build(made, spec)
   tiny = Embedder(encoder, encoder.init(jax.random.key(0)), made, spec, tokenizer, {"query": "", "document": ""}, 160)
-  export.write(tiny, tmp_path / "tiny")
+  save.write(tiny, tmp_path / "tiny")
   page = (ROOT / "docs" / "data.md").read_text("utf-8").split("## Distillation")[1].split("\n## ")[0]
   config = page.split("```python\n")[1].split("```")[0]
   commands = [" ".join(re.findall(rf"    (python -m {name} .*)\n", page)) for name in ("mtc.embed", "mtc.main")]

@@ -16,13 +16,16 @@ from orbax.checkpoint import CheckpointManager
 import pytest
 from safetensors.numpy import load_file
 
-from mtc import data, fit, progress, remote, start, train
-from mtc.balancing import Uncertainty
+from mtc import data, progress
 from mtc.config import Evaluation, Experiment, Task
+from mtc.embedder import start
 from mtc.evaluators import KNN, Retrieval
 from mtc.losses import InfoNCE
 from mtc.models import ModelSpec
+from mtc.multitask.balancing import Uncertainty
 from mtc.optim import OptimSpec
+from mtc.training import compile_ahead, contrastive
+from mtc.workdir import bucket
 
 STEPS = 6
 
@@ -54,7 +57,7 @@ def experiment(data_dir, tmp_path_factory):
 
 
 def run(experiment: Experiment, workdir: Path) -> int:
-  return train.prepare(experiment, workdir)()
+  return contrastive.prepare(experiment, workdir)()
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +188,7 @@ def test_what_was_trained_before_a_validation_that_fails_is_saved(experiment, wh
     raise ValueError("evaluation 'interest' cannot be scored")
 
   with monkeypatch.context() as patch:
-    patch.setattr(train._Run, "_validate", fail)
+    patch.setattr(contrastive._Run, "_validate", fail)
     with pytest.raises(ValueError, match="'interest' cannot be scored"):
       run(experiment, tmp_path / "run")
   assert run(experiment, tmp_path / "run") == 0
@@ -196,11 +199,11 @@ def test_what_was_trained_before_a_validation_that_fails_is_saved(experiment, wh
 def test_a_validation_that_cannot_be_scored_is_refused_before_the_first_step(experiment, tmp_path):
   experiment.best_metric = "interest/acuracy"
   with pytest.raises(ValueError, match="best_metric='interest/acuracy' is not measured.*use one of interest/accuracy,"):
-    train.prepare(experiment, tmp_path / "run")
+    contrastive.prepare(experiment, tmp_path / "run")
   few = data.InMemory({"validation": [{"text": "soup", "labels": "x"}, {"text": "goal", "labels": "y"}]})
   experiment.evaluations["few"] = Evaluation(few, data.SameLabel(), KNN(), test="")
   with pytest.raises(ValueError, match="evaluation 'few': k=10 of KNN"):
-    train.prepare(experiment, tmp_path / "run")
+    contrastive.prepare(experiment, tmp_path / "run")
 
 
 def test_diagnoses_change_nothing_and_are_there_once(experiment, whole, tmp_path):
@@ -224,7 +227,7 @@ def test_a_diagnosis_without_memory_is_left_out(experiment, whole, tmp_path, mon
     raise jax.errors.JaxRuntimeError(said)
 
   asked, said = [], "RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes."
-  monkeypatch.setattr(train.diagnose, "make_diagnosis", lambda *_: diagnosis)
+  monkeypatch.setattr(contrastive.diagnose, "make_diagnosis", lambda *_: diagnosis)
   experiment.diagnose_every = 2
   assert run(experiment, tmp_path / "a") == 0 and len(asked) == 1
   assert "step 2: no memory to compare the tasks' gradients" in capsys.readouterr().out
@@ -290,7 +293,7 @@ def test_another_config_is_refused_with_the_fields_that_differ(experiment, whole
   experiment.optim.learning_rate = 0.5
   experiment.tasks["interest"].batch_size = 8
   with pytest.raises(ValueError, match=r"optim\.learning_rate: 0\.01 -> 0\.5") as error:
-    train.prepare(experiment, whole)
+    contrastive.prepare(experiment, whole)
   assert "tasks.interest.batch_size: 12 -> 8" in str(error.value) and "model" not in str(error.value)
 
 
@@ -301,7 +304,7 @@ def test_changed_data_are_refused(experiment, data_dir, tmp_path):
   path = changed / "interest" / "train.jsonl"
   path.write_text(path.read_text().replace("we saw", "we heard", 1))
   with pytest.raises(ValueError, match="training data of interest changed"):
-    train.prepare(experiment, tmp_path / "run")
+    contrastive.prepare(experiment, tmp_path / "run")
 
 
 def test_one_task_a_step(experiment, tmp_path):
@@ -331,7 +334,7 @@ def test_steps_that_are_not_finite_are_skipped_up_to_a_limit(experiment, tmp_pat
 def test_a_missing_folder_of_a_task_is_an_error(experiment, tmp_path):
   experiment.tasks["elsewhere"] = dataclasses.replace(experiment.tasks["interest"], source=data.Folder("elsewhere"))
   with pytest.raises(FileNotFoundError, match="elsewhere"):
-    train.prepare(experiment, tmp_path / "run")
+    contrastive.prepare(experiment, tmp_path / "run")
   assert not (tmp_path / "run" / "config.json").exists()
 
 
@@ -340,27 +343,27 @@ def test_max_length_over_the_positions_is_an_error(experiment, tmp_path):
   with pytest.raises(
     ValueError, match="max_length=65 of task 'interest' is over the 64 positions of this model; use 64"
   ):
-    train.prepare(experiment, tmp_path / "run")
+    contrastive.prepare(experiment, tmp_path / "run")
 
 
 def test_a_workdir_that_is_a_file_is_an_error(experiment, tmp_path):
   (tmp_path / "run").write_text("")
   with pytest.raises(ValueError, match="is a file"):
-    train.prepare(experiment, tmp_path / "run")
+    contrastive.prepare(experiment, tmp_path / "run")
 
 
 def test_a_workdir_that_is_not_utf_8_is_refused_before_any_work(experiment, tmp_path):
   with pytest.raises(
     ValueError, match=r"/caf\\udce9/run' holds bytes that are not UTF-8; rename the file or directory"
   ):
-    train.prepare(experiment, tmp_path / "caf\udce9" / "run")
+    contrastive.prepare(experiment, tmp_path / "caf\udce9" / "run")
   assert not (tmp_path / "caf\udce9").exists()
 
 
 def test_a_run_in_a_bucket_goes_on_on_another_machine_in_the_same_bits(experiment, whole, tmp_path, monkeypatch):
-  monkeypatch.setattr(remote, "bucket_folder", lambda name: epath.Path(tmp_path / name.removeprefix("gs://")))
+  monkeypatch.setattr(bucket, "bucket_folder", lambda name: epath.Path(tmp_path / name.removeprefix("gs://")))
   for stop_after in (3, 0):
-    with remote.workdir("gs://bucket/a") as workdir:
+    with bucket.workdir("gs://bucket/a") as workdir:
       assert run(dataclasses.replace(experiment, stop_after=stop_after), workdir) == 0
       assert not (workdir / "checkpoints").exists()
     assert not workdir.exists()
@@ -400,28 +403,28 @@ def test_a_static_embedding_has_no_speed_in_products(experiment, tmp_path, capsy
 
 
 def test_a_run_that_does_not_fit_is_refused_before_the_first_step(experiment, tmp_path, monkeypatch):
-  monkeypatch.setattr(fit, "free_memory", lambda: 100_000)
+  monkeypatch.setattr(compile_ahead, "free_memory", lambda: 100_000)
   with pytest.raises(ValueError, match=r"a step of \d+ rows of \d+ tokens needs .* MiB are free; what would help: "):
-    train.prepare(experiment, tmp_path / "run")
+    contrastive.prepare(experiment, tmp_path / "run")
   assert not (tmp_path / "run" / "config.json").exists()
   experiment.model = ModelSpec(architecture="static", width=16, vocab_size=400, dim=0)
   with pytest.raises(ValueError, match=r"that are trained \(optim.freeze\)"):  # LoRA would have nothing to adapt
-    train.prepare(experiment, tmp_path / "run")
+    contrastive.prepare(experiment, tmp_path / "run")
 
 
 def test_the_chunks_that_are_named_do_help(experiment, tmp_path, monkeypatch):
   experiment.tasks = {"interest": dataclasses.replace(experiment.tasks["interest"], batch_size=64)}
   experiment.evaluations = {}
   most = max(need.total for need in needs(experiment, tmp_path / "a"))
-  monkeypatch.setattr(fit, "free_memory", lambda: int(0.7 * most))
+  monkeypatch.setattr(compile_ahead, "free_memory", lambda: int(0.7 * most))
   with pytest.raises(ValueError, match="chunks=") as error:
-    train.prepare(experiment, tmp_path / "b")
+    contrastive.prepare(experiment, tmp_path / "b")
   experiment.chunks = int(re.search(r"chunks=(\d+)", str(error.value))[1])
-  train.prepare(experiment, tmp_path / "b")
+  contrastive.prepare(experiment, tmp_path / "b")
 
 
-def needs(experiment: Experiment, workdir: Path) -> list[fit.Need]:
-  return train.prepare(experiment, workdir).train_step.needs
+def needs(experiment: Experiment, workdir: Path) -> list[compile_ahead.Need]:
+  return contrastive.prepare(experiment, workdir).train_step.needs
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,19 @@ import signal
 import numpy as np
 import pytest
 
-from mtc import data, evaluate, progress, start, train, transfer, transfer_report
+from mtc import data, progress
 from mtc.config import Evaluation, Experiment, Task
-from mtc.embed import load
+from mtc.embedder import start
+from mtc.embedder.embedder import load
+from mtc.evaluation import scoring
+from mtc.evaluation.tables import read_tables
 from mtc.evaluators import KNN, Retrieval, SameLabelRetrieval
 from mtc.losses import InfoNCE, Matryoshka
 from mtc.models import ModelSpec
 from mtc.optim import OptimSpec
-from mtc.transfer import Way
+from mtc.training import contrastive
+from mtc.transfer import experiment as experiment_lib, tables as transfer_tables
+from mtc.transfer.experiment import Way
 
 STEPS = 4
 
@@ -50,15 +55,15 @@ def experiment(data_dir, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def one_diagnosis_and_few_draws(monkeypatch):
-  redraw = transfer.transfer_report.evaluators.redraw
-  monkeypatch.setattr(transfer.transfer_report.evaluators, "redraw", lambda *args: redraw(*args, resamples=50))
+  redraw = experiment_lib.transfer_report.evaluators.redraw
+  monkeypatch.setattr(experiment_lib.transfer_report.evaluators, "redraw", lambda *args: redraw(*args, resamples=50))
 
 
-OPTIONS = transfer.Options(seeds=2, budget="examples")
+OPTIONS = experiment_lib.Options(seeds=2, budget="examples")
 
 
-def run(experiment: Experiment, workdir: Path, options: transfer.Options = OPTIONS) -> int:
-  return transfer.prepare(experiment, workdir, options, "configs/tiny.py", ["transfer.py", "--workdir", "w"])()
+def run(experiment: Experiment, workdir: Path, options: experiment_lib.Options = OPTIONS) -> int:
+  return experiment_lib.prepare(experiment, workdir, options, "configs/tiny.py", ["transfer.py", "--workdir", "w"])()
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +74,7 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def whole(experiment, finished, monkeypatch):
   if not finished.exists():
-    prepare = train.prepare_unscored
+    prepare = contrastive.prepare_unscored
 
     def counting(*args):
       assert args[-1] == finished / "start" / f"seed{args[0].seed}"
@@ -77,9 +82,9 @@ def whole(experiment, finished, monkeypatch):
         print(len(Path("/proc/self/maps").read_bytes().splitlines()), file=file)
       return prepare(*args)
 
-    monkeypatch.setattr(train, "prepare_unscored", counting)
+    monkeypatch.setattr(contrastive, "prepare_unscored", counting)
     assert run(experiment, finished) == 0
-    monkeypatch.setattr(train, "prepare_unscored", prepare)
+    monkeypatch.setattr(contrastive, "prepare_unscored", prepare)
   return finished
 
 
@@ -123,7 +128,7 @@ def test_it_says_what_it_trained_and_measured(whole):
   assert "| search_tweets | mrr@10 | 40 |" in (whole / "transfer.md").read_text()
   assert report["skipped"] == {} and "could not be read" not in (whole / "transfer.md").read_text()
   skipped = {"interest": {"test": {"field 'text' is empty": 2}}}
-  shown = transfer_report.markdown(report | {"skipped": skipped})
+  shown = transfer_tables.markdown(report | {"skipped": skipped})
   assert "| interest | test | 2 rows left out (field 'text' is empty) |" in shown
   assert "cosine" in report["gradients"] and "effective_rank" in report["geometry"]
   assert "Why: the tasks&#x27; gradients" in (whole / "transfer.html").read_text()
@@ -139,15 +144,15 @@ def test_what_was_logged_at_some_steps_only(tmp_path):
   lines = [{"step": 1, "gradient/norm/a": 2.0}, {"step": 2, "loss": 1.0}, {"step": 3, "gradient/norm/b": 3.0}]
   (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
   gradients = {"steps": [1, 3], "norm": {"a": [2.0, None], "b": [None, 3.0]}}
-  assert transfer._diagnoses(tmp_path) == {"gradients": gradients, "geometry": {}}
+  assert experiment_lib._diagnoses(tmp_path) == {"gradients": gradients, "geometry": {}}
 
 
 def test_its_scores_are_those_of_the_exports(experiment, whole):
-  tables = evaluate.read_tables(experiment, "test")
+  tables = read_tables(experiment, "test")
   report = found(whole)
   together = next(r for r in report["runs"] if r["kind"] == "together" and r["seed"] == 1)
   folder = whole / "runs" / "together-lr0.01-seed1"
-  scores = evaluate.score(load(folder / "export").encode, tables, experiment.evaluations)
+  scores = scoring.score(load(folder / "export").encode, tables, experiment.evaluations)
   assert together["scores"] == pytest.approx(scores, abs=1e-6)
   assert json.loads((folder / "evaluation.json").read_text()) == {"scores": together["scores"], "skipped": {}}
   both = [r["scores"]["storyline/map"] for r in report["runs"] if r["kind"] == "together"]
@@ -163,7 +168,7 @@ def test_its_scores_are_those_of_the_exports(experiment, whole):
   assert full["score"] == pytest.approx(row["together"]) and full["share"] == 1
   models = [load(whole / "runs" / f"together-lr0.01-seed{seed}" / "export") for seed in (0, 1)]
   cut = [
-    evaluate.score(
+    scoring.score(
       lambda texts, role="document", model=model: model.encode(texts, role, dim=3), tables, experiment.evaluations
     )
     for model in models
@@ -185,7 +190,7 @@ def test_all_runs_of_a_seed_begin_alike(experiment, whole, tmp_path):
 
 
 def test_budgets_are_equal(experiment, tmp_path):
-  report = transfer.prepare(experiment, tmp_path / "run", transfer.Options(budget="both"))
+  report = experiment_lib.prepare(experiment, tmp_path / "run", experiment_lib.Options(budget="both"))
   budgets, together = report.budgets, report.budgets.tokens(Way("together"))
   assert budgets.examples(Way("together")) == {"interest": 16 * STEPS, "search_tweets": 8 * STEPS}
   for task in experiment.tasks:
@@ -199,7 +204,7 @@ def test_budgets_are_equal(experiment, tmp_path):
 
 def test_budgets_with_one_task_a_step(experiment, tmp_path):
   experiment.steps, experiment.mixing = 100, data.Mixing("weights", weights={"interest": 3.0, "search_tweets": 1.0})
-  budgets = transfer.prepare(experiment, tmp_path / "run", transfer.Options()).budgets
+  budgets = experiment_lib.prepare(experiment, tmp_path / "run", experiment_lib.Options()).budgets
   # Shares are of anchors: with twice the batch, 3 to 1 is 60 steps to 40.
   assert budgets.steps(Way("alone", "interest", "examples")) == pytest.approx(60, abs=6)
   held = [budgets.steps(Way("alone", task, "examples")) for task in experiment.tasks]
@@ -208,7 +213,7 @@ def test_budgets_with_one_task_a_step(experiment, tmp_path):
 
 
 def test_expected_tokens_are_those_that_runs_encode(experiment, whole):
-  budgets = transfer.prepare(experiment, whole.parent / "expected", OPTIONS).budgets
+  budgets = experiment_lib.prepare(experiment, whole.parent / "expected", OPTIONS).budgets
   for run in found(whole)["runs"]:
     if run["kind"] != "start":
       assert run["tokens"] == pytest.approx(budgets.tokens(Way(run["kind"], run["task"], run["budget"])), rel=0.05)
@@ -241,7 +246,7 @@ def test_a_stopped_report_goes_on_to_the_same(experiment, whole, monkeypatch, ca
   assert "saved at step 2 of 4" in capsys.readouterr().out
 
   with monkeypatch.context() as patch:
-    patch.setattr(transfer.transfer_report, "tables", lambda *args: os.kill(os.getpid(), signal.SIGTERM))
+    patch.setattr(experiment_lib.transfer_report, "tables", lambda *args: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit) as stopped:
       run(experiment, whole)
   assert stopped.value.code == 143
@@ -278,10 +283,10 @@ def test_another_config_is_refused(experiment, whole):
 
 def test_bad_options_are_refused_before_anything_is_made(experiment, tmp_path):
   for options, message in (
-    (transfer.Options(seeds=0), "seeds=0 is not positive"),
-    (transfer.Options(budget="equal"), "budget='equal' is unknown; use examples, steps, both"),
-    (transfer.Options(learning_rates=(0.1, 0.0)), "not all positive"),
-    (transfer.Options(learning_rates=(0.1, 0.1)), "has one twice"),
+    (experiment_lib.Options(seeds=0), "seeds=0 is not positive"),
+    (experiment_lib.Options(budget="equal"), "budget='equal' is unknown; use examples, steps, both"),
+    (experiment_lib.Options(learning_rates=(0.1, 0.0)), "not all positive"),
+    (experiment_lib.Options(learning_rates=(0.1, 0.1)), "has one twice"),
   ):
     with pytest.raises(ValueError, match=message):
       run(experiment, tmp_path / "run", options)
@@ -297,14 +302,14 @@ def test_one_task_is_refused(experiment, tmp_path):
 def test_learning_rates_need_validation(experiment, tmp_path):
   experiment.evaluations["interest"].validation = ""
   with pytest.raises(ValueError, match="there is none for interest"):
-    run(experiment, tmp_path / "run", transfer.Options(learning_rates=(0.1, 0.01)))
+    run(experiment, tmp_path / "run", experiment_lib.Options(learning_rates=(0.1, 0.01)))
 
 
 @pytest.mark.slow
 def test_learning_rates_are_chosen_on_validation_and_tasks_left_out(experiment, tmp_path):
   experiment.tasks["hashtag"] = Task(data.Folder("hashtag"), data.SameLabel(), InfoNCE(), batch_size=8, max_length=32)
   experiment.evaluations["hashtag"] = Evaluation(data.Folder("hashtag"), data.SameLabel(), SameLabelRetrieval())
-  options = transfer.Options(seeds=1, budget="both", leave_one_out=True, learning_rates=(1e-2, 1e-7))
+  options = experiment_lib.Options(seeds=1, budget="both", leave_one_out=True, learning_rates=(1e-2, 1e-7))
   assert run(experiment, tmp_path / "run", options) == 0
   report = found(tmp_path / "run")
   assert {row["way"] for row in report["tuning"]} == {
@@ -314,9 +319,9 @@ def test_learning_rates_are_chosen_on_validation_and_tasks_left_out(experiment, 
   for row in report["tuning"]:
     tried = {r["learning_rate"]: r["validation"] for r in report["tuning"] if r["way"] == row["way"]}
     assert row["chosen"] == (row["learning_rate"] == max(tried, key=lambda rate: tried[rate]))  # the first of equals
-  validation = evaluate.read_tables(experiment, "validation")
+  validation = read_tables(experiment, "validation")
   folder = tmp_path / "run" / "runs" / "together-lr1e-07-seed0" / "export"
-  scores = evaluate.first_metrics(evaluate.score(load(folder).encode, validation, experiment.evaluations))
+  scores = scoring.primary_metrics(scoring.score(load(folder).encode, validation, experiment.evaluations))
   expected = np.mean([scores[name] for name in scores if name.split("/")[0] in experiment.tasks])
   row = next(r for r in report["tuning"] if r["way"] == "together" and r["learning_rate"] == 1e-7)
   assert row["validation"] == pytest.approx(expected, abs=1e-6)

@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from mtc.vectors import check_dtype, open_npy
+from mtc.files.npy import check_dtype, open_npy
 
 SIGNS = np.sign(np.random.default_rng(0).normal(size=(4, 24)))
 

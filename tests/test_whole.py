@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from mtc import whole
+from mtc.files import atomic
 
 
 def test_a_file_takes_its_place_at_the_end(tmp_path):
   path = tmp_path / "a.json"
   path.write_text("old")
-  with whole.file(path) as partial:
+  with atomic.file(path) as partial:
     partial.write_text("new")
     assert path.read_text() == "old"
   assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
@@ -21,10 +21,10 @@ def test_a_file_takes_its_place_at_the_end(tmp_path):
 def test_a_block_that_fails_changes_nothing(tmp_path):
   path = tmp_path / "a"
   path.write_text("old")
-  with pytest.raises(OSError, match="full"), whole.file(path) as partial:
+  with pytest.raises(OSError, match="full"), atomic.file(path) as partial:
     partial.write_text("new")
     raise OSError(28, "disk full")
-  with pytest.raises(OSError, match="full"), whole.folder(tmp_path / "b") as partial:
+  with pytest.raises(OSError, match="full"), atomic.folder(tmp_path / "b") as partial:
     (partial / "x").write_text("new")
     raise OSError(28, "disk full")
   assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
@@ -32,7 +32,7 @@ def test_a_block_that_fails_changes_nothing(tmp_path):
 
 def test_a_folder_takes_the_place_of_another(tmp_path):
   for content in ("one", "two"):
-    with whole.folder(tmp_path / "a") as partial:
+    with atomic.folder(tmp_path / "a") as partial:
       (partial / content).mkdir()
       (partial / content / "x").write_text(content)
   assert [p.name for p in tmp_path.iterdir()] == ["a"] and [p.name for p in (tmp_path / "a").iterdir()] == ["two"]
@@ -47,7 +47,7 @@ def test_what_dead_processes_left_is_removed_and_what_others_write_is_not(tmp_pa
   others = [f"a.{host}.{os.getppid()}.partial", f"a.elsewhere.{dead.pid}.partial", f"b.{host}.{dead.pid}.partial"]
   for name in others:
     (tmp_path / name).write_text("half")
-  with whole.folder(tmp_path / "a"):
+  with atomic.folder(tmp_path / "a"):
     pass
   assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["a", *others])
 
@@ -66,7 +66,7 @@ def test_two_writers_of_one_file_do_not_mix(tmp_path):
   with subprocess.Popen([sys.executable, "-c", WRITE, str(path)], stdin=subprocess.PIPE, text=True) as other:
     while not list(tmp_path.glob("*.partial")):
       assert other.poll() is None
-    with whole.file(path) as partial:
+    with atomic.file(path) as partial:
       partial.write_text("a")
     assert path.read_text() == "a"
     other.communicate("\n")

@@ -3,7 +3,6 @@
 from mtc.data import tokenizer
 from mtc.data.bad_rows import BadRow, NotThere, Skipped, SkippedRows, each_in_words, in_words
 from mtc.data.batches import batches
-from mtc.data.cache import find_or_make, user_cache
 from mtc.data.counting import fewer
 from mtc.data.examples import (
   Crops,
@@ -36,6 +35,7 @@ from mtc.data.text_list import as_texts
 from mtc.data.texts import count_texts, read_groups, read_texts
 from mtc.data.tokens import prepare
 from mtc.data.vocabulary import Vocabulary, named_tokens, save_trimmed
+from mtc.files.cache import find_or_make, user_cache
 
 __all__ = [
   "BadRow",

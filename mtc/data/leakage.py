@@ -10,10 +10,10 @@ import unicodedata
 
 import numpy as np
 
-from mtc.data import cache
 from mtc.data.batches import batches
 from mtc.data.examples import Example, Kind, read
 from mtc.data.sources import Rows
+from mtc.files import cache
 from mtc.progress import Bar
 
 NEAR = 0.8  # the Jaccard similarity of two texts' shingles from which on one is nearly the other

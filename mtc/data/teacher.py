@@ -10,7 +10,7 @@ import numpy as np
 
 from mtc.data.settings import Settings
 from mtc.data.texts import read_texts
-from mtc.vectors import open_npy
+from mtc.files.npy import open_npy
 
 _BLOCK = 2**14  # vectors that are looked at together
 _SUFFIXES = (".gz", ".jsonl", ".parquet", ".txt")

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mtc import paths
 from mtc.data import network
 from mtc.data.fields import all_plain
+from mtc.files import paths
 
 _PUBLIC_DATA = "https://storage.googleapis.com/tfds-data"
 

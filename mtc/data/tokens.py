@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from mtc.data import cache, tokenizer as tokenizers_
+from mtc.data import tokenizer as tokenizers_
 from mtc.data.examples import Kind, read
 from mtc.data.fields import optional
 from mtc.data.files import hash_file
@@ -20,6 +20,7 @@ from mtc.data.origin import Changed, Origin
 from mtc.data.prepared import Prepared
 from mtc.data.sources import Rows
 from mtc.data.teacher import Teacher
+from mtc.files import cache
 from mtc.progress import Bar
 
 _FORMAT = 3  # raise it whenever the same input would give other files

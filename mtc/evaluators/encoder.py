@@ -7,7 +7,7 @@ import numpy as np
 from scipy import sparse
 
 from mtc.evaluators.metrics import Measured
-from mtc.vectors import check_dtype
+from mtc.files.npy import check_dtype
 
 Vectors = Any  # f32[rows, dim]: an np.ndarray, or a sparse.csr_array, which SciPy does not annotate
 

@@ -15,10 +15,10 @@ import pyarrow as pa
 from pyarrow import parquet
 import pytest
 
-from mtc import evaluate
 from mtc.config import Evaluation, Experiment, Task, differences, to_dict
 from mtc.data import Crops, InMemory, Jsonl, Pairs, Parquet, SameLabel, Scored, Translations, documents, fields, read
 from mtc.data.fields import BadRow
+from mtc.evaluation import tables
 from mtc.evaluators import Retrieval
 
 
@@ -244,7 +244,7 @@ def test_a_table_of_documents_of_any_type_is_scored():
   experiment = Experiment(
     tasks={"a": Task(source)}, evaluations={"a": Evaluation(source, Pairs(), Retrieval(), validation="")}
   )
-  (table,) = evaluate.read_tables(experiment, "test").values()
+  (table,) = tables.read_tables(experiment, "test").values()
   assert table.corpus == {str(i): f"document {i}" for i in range(3)} and table.qrels == {"q": {"1": 1.0}}
   assert set(table.document_languages.values()) == {""}
 

@@ -12,8 +12,10 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models as tokenizer_models, pre_tokenizers, processors
 
 import mtc
-from mtc import data, export
+from mtc import data
 from mtc.config import Experiment, Task
+from mtc.embedder import save
+from mtc.embedder.start import start_model
 from mtc.models import (
   ModelSpec,
   build,
@@ -24,7 +26,6 @@ from mtc.models import (
   save_backbone,
   with_attention,
 )
-from mtc.start import start_model
 
 ROOT = pathlib.Path(__file__).parent / "decoder_references"
 NAMES = sorted(path.name for path in ROOT.iterdir())
@@ -238,7 +239,7 @@ def test_a_decoder_made_bidirectional_is_exported_as_such(tmp_path, caplog):
   model = ModelSpec(pretrained=str(directory), attention="bidirectional", pooling="last", dim=0)
   task = Task(data.Folder(str(tmp_path)), max_length=16)
   started = start_model(Experiment(tasks={"task": task}, model=model), tmp_path)
-  export.write(started, tmp_path / "export")
+  save.write(started, tmp_path / "export")
   assert "transformers before 5.2" in caplog.text
   assert json.loads((tmp_path / "export" / "config.json").read_text())["is_causal"] is False
   causal, exported = mtc.load(directory), mtc.load(tmp_path / "export")

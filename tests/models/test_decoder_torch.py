@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer, models as pieces, pre_tokenizers, processors
 
 import mtc
-from mtc import export
+from mtc.embedder import save
 from mtc.models import ModelSpec, build, load_backbone, read_config, save_backbone, with_attention
 
 pytestmark = pytest.mark.torch
@@ -177,7 +177,7 @@ def test_sentence_transformers_there_and_back(kind, pooling, end, attention, tmp
 
   loaded.config = with_attention(loaded.config, attention)
   loaded.encoder = build(loaded.config, loaded.spec)
-  export.write(loaded, back)
+  save.write(loaded, back)
   again, theirs = mtc.load(back), sentence_transformers.SentenceTransformer(str(back), device="cpu")
   for role in ("query", "document"):
     found = loaded.encode(texts, role=role)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import mtc
-from mtc import export, models
-from mtc.embed import Embedder
+from mtc import models
+from mtc.embedder import save
+from mtc.embedder.embedder import Embedder
+from mtc.embedder.shrinking import Shrinking, shrink
 from mtc.models import gguf_file
-from mtc.shrink import Shrinking, shrink
 
 
 def blocks(rows: int, columns: int, seed: int = 0) -> np.ndarray:
@@ -88,12 +89,12 @@ def quantised(tokenizer, tmp_path_factory):
   )
   embedder = Embedder(encoder, params, config, spec, tokenizer, {"query": "", "document": ""}, max_length=64)
   directory = tmp_path_factory.mktemp("quantised") / "model"
-  export.write(embedder, directory, dtype="float16")
+  save.write(embedder, directory, dtype="float16")
   return directory
 
 
 def test_a_model_is_exported_in_4_bits_and_gives_the_same_vectors(quantised, tmp_path):
-  export.write(mtc.load(quantised), tmp_path / "small", dtype="q4_0")
+  save.write(mtc.load(quantised), tmp_path / "small", dtype="q4_0")
   small, large = mtc.load(tmp_path / "small"), mtc.load(quantised)
   jax.tree.map(np.testing.assert_array_equal, small.params, large.params)
   texts = ["the new tram runs to the harbour", "bakers"]
@@ -102,7 +103,7 @@ def test_a_model_is_exported_in_4_bits_and_gives_the_same_vectors(quantised, tmp
   assert models.stored_bytes(tmp_path / "small") < models.stored_bytes(quantised)
   assert not (tmp_path / "small/model.safetensors").exists()
   # and back again, for other tools
-  export.write(small, tmp_path / "whole", dtype="float16")
+  save.write(small, tmp_path / "whole", dtype="float16")
   jax.tree.map(np.testing.assert_array_equal, mtc.load(tmp_path / "whole").params, large.params)
 
 
@@ -120,7 +121,7 @@ def test_other_numbers_in_the_file_are_refused(quantised, tmp_path):
   (tmp_path / "model/model.gguf").write_bytes(b"GGUF")
   with pytest.raises(ValueError, match=r"model\.gguf is not a whole GGUF file"):
     mtc.load(tmp_path / "model")
-  export.write(mtc.load(quantised), tmp_path / "small", dtype="q4_0")
+  save.write(mtc.load(quantised), tmp_path / "small", dtype="q4_0")
   config = json.loads((tmp_path / "small/config.json").read_text())
   (tmp_path / "small/config.json").write_text(json.dumps(config | {"vocab_size": config["vocab_size"] + 32}))
   with pytest.raises(ValueError, match="has shape .* expected"):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from mtc import export, models
-from mtc.embed import load
+from mtc import models
+from mtc.embedder import save
+from mtc.embedder.embedder import load
 from mtc.types import Tokens
 
 WIDTH = 6
@@ -63,7 +64,7 @@ def test_only_its_tokenizer_cuts_a_text(directory, table, tokenizer, tmp_path):
   rows = table[tokenizer.encode(last, add_special_tokens=False).ids[-3:]].mean(0)
   left = load(directory)
   np.testing.assert_allclose(left.encode([last])[0], rows / np.linalg.norm(rows), atol=1e-6)
-  export.write(left, tmp_path / "out")
+  save.write(left, tmp_path / "out")
   np.testing.assert_array_equal(load(tmp_path / "out").encode([last]), left.encode([last]))
 
 
@@ -141,7 +142,7 @@ def test_a_truncation_that_is_none_is_refused(directory, change, message):
 def test_an_export_is_such_a_directory_again_and_says_where_it_cuts(directory, tokenizer, tmp_path):
   embedder = load(directory)
   embedder.max_length = 4
-  export.write(embedder, tmp_path / "out")
+  save.write(embedder, tmp_path / "out")
   written = {path.name for path in (tmp_path / "out").iterdir() if path.is_file()}
   assert written == {
     "config_sentence_transformers.json",

@@ -12,9 +12,8 @@ import io
 from pathlib import Path
 from typing import Any
 
-from mtc import paths
-from mtc.data import cache
 from mtc.data.builtin import tasks
+from mtc.files import cache, paths
 
 CONFIGS = tuple(tasks.SPLITS)
 

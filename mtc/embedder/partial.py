@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mtc import records
+from mtc.files import json_file
 
 SECONDS = 60  # between two saves within a block of rows
 
@@ -72,7 +72,7 @@ class PartialNpy:
     os.fsync(self._file)
     new[:] = False
     self.state = dict(state)
-    records.write_json(self._progress, {"stamp": self._stamp, **self.state})
+    json_file.write_json(self._progress, {"stamp": self._stamp, **self.state})
     self._saved = monotonic()
 
   def finish(self) -> None:

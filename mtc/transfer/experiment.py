@@ -1,11 +1,4 @@
-"""Compares multi-task with single-task training: does multi-task training transfer?
-
-python -m mtc.transfer --config configs/multitask.py --workdir runs/transfer
-
-It trains one model on all tasks, one on each task, and with --leave_one_out one on all tasks but each, all from the
-same untrained model. It evaluates each of them on every test and writes transfer.json, transfer.md and transfer.html,
-a page with plots. The same command continues after an interruption.
-"""
+"""The runs of a transfer report: multi-task and single-task training from one untrained model, scored on every test."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
@@ -17,35 +10,25 @@ from pathlib import Path
 import shlex
 import signal
 import statistics
-import sys
 import time
 from typing import Any, NamedTuple
 
-from absl import app, flags
-from ml_collections import config_flags
 import numpy as np
 
-from mtc import (
-  balancing,
-  cli,
-  data,
-  evaluate,
-  export,
-  loop,
-  pages,
-  parallel,
-  records,
-  remote,
-  start,
-  train,
-  transfer_report,
-  whole,
-)
+from mtc import cli, data, pages, parallel
 from mtc.config import Experiment, to_dict
-from mtc.embed import Embedder, load
+from mtc.embedder import save, start
+from mtc.embedder.embedder import Embedder, load
+from mtc.evaluation import scoring
+from mtc.evaluation.tables import Tables, read_tables
 from mtc.evaluators import Measured
+from mtc.files import atomic, json_file
 from mtc.losses import Matryoshka
-from mtc.transfer_report import START, TOGETHER
+from mtc.multitask import balancing
+from mtc.training import contrastive, loop
+from mtc.transfer import tables as transfer_tables
+from mtc.transfer.tables import START, TOGETHER
+from mtc.workdir import bucket, records
 
 _BUDGETS = {"examples": ("examples",), "steps": ("steps",), "both": ("examples", "steps")}
 _WRITTEN = ("transfer.json", "transfer.md", "transfer.html")
@@ -126,7 +109,7 @@ def prepare(
   if written and json.loads((workdir / "transfer.json").read_text())["options"] == asked:
     return lambda: _already_done(workdir)
   skipped: data.SkippedRows = {}
-  tables = {which: evaluate.read_tables(experiment, which, skipped) for which in ("test", "validation")}
+  tables = {which: read_tables(experiment, which, skipped) for which in ("test", "validation")}
   if not tables["test"]:
     raise ValueError("no evaluation of the config has a test split here; transfer compares scores on tests")
   missing = [name for name in experiment.tasks if name not in tables["validation"]]
@@ -135,7 +118,7 @@ def prepare(
       f"learning_rates are chosen on validation, and there is none for {', '.join(missing)}; give each task an "
       "evaluation of its name with a validation split, or name one learning rate"
     )
-  leaks = train.find_leaks(experiment, tables)
+  leaks = contrastive.find_leaks(experiment, tables)
   _, prepared = start.model_and_data(experiment, workdir / "start", leaks)
   reports = {name: task.report for name, task in prepared.items()}
   records.check_data(workdir, reports)
@@ -209,7 +192,7 @@ class _Report:
   experiment: Experiment
   workdir: Path
   options: Options
-  tables: Mapping[str, evaluate.Tables]  # by "test" and "validation"
+  tables: Mapping[str, Tables]  # by "test" and "validation"
   leaks: Mapping[str, data.Leaks]
   budgets: _Budgets
   seen: set[str]
@@ -244,11 +227,11 @@ class _Report:
           if code := self._train(way, seed, chosen[way]):
             return code
       found = self._found(chosen, tuning)
-      text = transfer_report.markdown(found)
+      text = transfer_tables.markdown(found)
       for name, content in {"transfer.md": text, "transfer.html": pages.transfer(found)}.items():
-        with whole.file(self.workdir / name) as partial:
+        with atomic.file(self.workdir / name) as partial:
           partial.write_text(content, encoding="utf-8")
-      records.write_json(self.workdir / "transfer.json", found)  # last: with it the report is finished
+      json_file.write_json(self.workdir / "transfer.json", found)  # last: with it the report is finished
     print(f"\n{text}")
     return _already_done(self.workdir, "the report is finished")
 
@@ -257,7 +240,7 @@ class _Report:
     directory = self.workdir / "start" / f"seed{seed}"
     if not directory.exists():
       model, _ = start.model_and_data(replace(self.experiment, seed=seed), self.workdir / "start", self.leaks)
-      export.write(model.inference(model.params), directory)
+      save.write(model.inference(model.params), directory)
     return directory
 
   def _experiment_of(self, way: Way, seed: int, rate: float) -> Experiment:
@@ -275,7 +258,7 @@ class _Report:
   def _train(self, way: Way, seed: int, rate: float) -> int:
     """Trains one run to its end, or until a signal; returns the exit code."""
     folder, tokens = self.workdir / "runs" / way.folder(seed, rate), self.budgets.tokens(way)
-    if train.finished(folder):
+    if contrastive.finished(folder):
       self.progress.skip(tokens)
       return 0
     name = f"{way.name}, seed {seed}, learning rate {rate:g}, {self.budgets.steps(way):,} steps"
@@ -285,14 +268,14 @@ class _Report:
       with cli.mistakes():
         # Beside the config, which is kept: the folder of a report may move.
         untrained = None if run.model.pretrained else self._start(seed)
-        go = train.prepare_unscored(run, folder, leaks, self.command, untrained)
+        go = contrastive.prepare_unscored(run, folder, leaks, self.command, untrained)
       code = go()
       del go
       parallel.release_programs()
       if code:
         print("the same command goes on with this report")
         return code
-      remote.remove_checkpoints(folder)  # many runs of a large model would fill the disk
+      bucket.remove_checkpoints(folder)  # many runs of a large model would fill the disk
       if len(self.rates) == 1:
         self._measured(folder, self.tables["test"])
     return 0
@@ -316,7 +299,7 @@ class _Report:
         rows.append(row)
     return rows
 
-  def _measured(self, folder: Path, tables: evaluate.Tables, dim: int | None = None) -> dict[str, Measured]:
+  def _measured(self, folder: Path, tables: Tables, dim: int | None = None) -> dict[str, Measured]:
     """What each evaluation finds of a run or of an untrained model, with its first `dim` dimensions."""
     model, kept = folder / "export", folder / "vectors"  # which go with the run
     if not model.exists():
@@ -327,11 +310,11 @@ class _Report:
       path = kept / f"{digest}.npy"
       if not path.exists():
         kept.mkdir(parents=True, exist_ok=True)
-        with whole.file(path) as partial, open(partial, "wb") as file:
+        with atomic.file(path) as partial, open(partial, "wb") as file:
           np.save(file, self._load(model).encode(texts, role))
       return np.load(path)[:, :dim]
 
-    return evaluate.measure(encode, tables, self.experiment.evaluations)
+    return scoring.measure(encode, tables, self.experiment.evaluations)
 
   def _load(self, model: Path) -> Embedder:
     """The embedder of a directory; all differ in their parameters only, so that one compiled program serves them.
@@ -359,7 +342,7 @@ class _Report:
         _keep_scores(folder, {"scores": run["scores"], "skipped": self.about["skipped"]})
     folders = [self.workdir / "runs" / Way(TOGETHER).folder(seed, chosen[Way(TOGETHER)]) for seed in self.seeds]
     truncated = {dim: [self._measured(f, self.tables["test"], dim) for f in folders] for dim in self._dims(folders[0])}
-    trained = [f for f in sorted((self.workdir / "runs").iterdir()) if train.finished(f)]
+    trained = [f for f in sorted((self.workdir / "runs").iterdir()) if contrastive.finished(f)]
     costs = [_cost(folder) for folder in trained]
     environment = records.environment()
     return {
@@ -370,7 +353,7 @@ class _Report:
       "tasks": list(self.experiment.tasks),
       "leakage": {"on_leak": self.experiment.on_leak}
       | {"rows": {task: len(found.leaking) for task, found in self.leaks.items()}},
-      **transfer_report.tables(by, truncated, list(self.experiment.tasks), self.seen),
+      **transfer_tables.tables(by, truncated, list(self.experiment.tasks), self.seen),
       "runs": runs,
       "tuning": tuning if len(self.rates) > 1 else [],
       "cost": {
@@ -403,7 +386,7 @@ def _tokens_per_example(task: data.Prepared) -> float:
 
 
 def _already_done(workdir: Path, what: str = "this report is finished; nothing to do") -> int:
-  print(f"{what}: {', '.join(remote.shown(workdir / name) for name in _WRITTEN)}")
+  print(f"{what}: {', '.join(bucket.shown(workdir / name) for name in _WRITTEN)}")
   return 0
 
 
@@ -432,7 +415,7 @@ def _run(name: str, kind: str, seed: int, measured: Mapping[str, Measured]) -> d
 def _keep_scores(folder: Path, scored: Mapping[str, Any]) -> None:
   """The run's own evaluation.json holds the scores of its export, as that of any run."""
   if json.loads((folder / "evaluation.json").read_text()) != scored:
-    records.write_json(folder / "evaluation.json", scored)
+    json_file.write_json(folder / "evaluation.json", scored)
 
 
 def _lines(folder: Path) -> list[dict[str, float]]:
@@ -463,35 +446,3 @@ def _diagnoses(folder: Path) -> dict[str, Any]:
       else:
         found[group][f"{rest}/{first}" if rest else first] = values
   return found
-
-
-def _main(argv: Sequence[str]) -> None:
-  f = flags.FLAGS
-  with cli.failures(), contextlib.ExitStack() as stack:
-    with cli.mistakes():
-      experiment = cli.experiment(f.config, argv)
-      if not f.workdir:
-        raise ValueError("--workdir is missing; name a folder for the report, for example --workdir runs/transfer")
-      options = Options(f.seeds, f.budget, f.leave_one_out, _rates(f.learning_rates))
-      config = config_flags.get_config_filename(f["config"])
-      workdir = stack.enter_context(remote.workdir(f.workdir))
-      report = prepare(experiment, workdir, options, config, sys.argv)
-    cli.finish(report)
-
-
-def _rates(given: Sequence[str]) -> tuple[float, ...]:
-  try:
-    return tuple(float(rate) for rate in given)
-  except ValueError as error:
-    raise ValueError(f"--learning_rates={','.join(given)}: {error}; write for example 3e-4,1e-3") from None
-
-
-if __name__ == "__main__":
-  cli.set_up()
-  config_flags.DEFINE_config_file("config", None, "Python file whose get_config() returns the mtc.config.Experiment.")
-  flags.DEFINE_string("workdir", "", "Directory of the report; each run has its workdir in its runs/.")
-  flags.DEFINE_integer("seeds", 1, "Number of seeds to train with, from the seed of the config on.")
-  flags.DEFINE_string("budget", "both", "Budget of a single-task run: examples, steps (equal compute) or both.")
-  flags.DEFINE_bool("leave_one_out", False, "Also train on all tasks but one, for each task.")
-  flags.DEFINE_list("learning_rates", [], "Rates to choose from on validation, as a,b,c; by default the config's.")
-  app.run(_main, flags_parser=cli.parse_flags)

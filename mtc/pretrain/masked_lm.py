@@ -1,36 +1,28 @@
-"""Pretrains an encoder by masked language modelling, from random weights or from a pretrained model.
-
-python -m mtc.pretrain --config configs/pretrain.py --workdir runs/pretrain
-python -m mtc.pretrain --config configs/pretrain.py --workdir runs/adapted --config.model.pretrained=DIR
-
-The second adapts a pretrained model to the texts of a domain. The same command continues after an interruption.
-`model.pretrained` of a contrastive run takes the export/ of this one, and AutoModelForMaskedLM loads it. With steps=0
-it has no head; AutoModel loads it, or sentence-transformers if it is a static embedding.
-"""
+"""Masked language modelling, from random weights or from a pretrained model."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-import contextlib
 from dataclasses import replace
 from functools import partial
 import itertools
 import json
 from pathlib import Path
-import sys
 import zlib
 
-from absl import app, flags
 import jax
 import jax.numpy as jnp
-from ml_collections import config_flags
 import numpy as np
 import optax
 from tokenizers import Tokenizer
 
-from mtc import cli, data, export, fit, flops, loop, models, optim, parallel, records, remote, step as step_lib
+from mtc import data, models, optim, parallel
 from mtc.config import Pretraining
-from mtc.embed import Embedder, load
-from mtc.start import choose_length, from_seed, trained_tokenizer
+from mtc.embedder import save
+from mtc.embedder.embedder import Embedder, load
+from mtc.embedder.start import choose_length, from_seed, trained_tokenizer
+from mtc.files import json_file
+from mtc.training import compile_ahead, flops, loop, step as step_lib
 from mtc.types import Array, Masked, PyTree, TrainState
+from mtc.workdir import bucket, records
 
 _LONGEST = 2**16  # tokens that are kept of a text; rows take random parts of what is longer than they are
 _HELD_OUT_STEPS = 4  # that a measurement takes
@@ -102,7 +94,7 @@ def prepare(settings: Pretraining, workdir: Path, command: Sequence[str] = ()) -
     loss = masked_lm_loss(model.encoder, head)
     step = _compiled(settings, model, loss, training)
     remedies = ["smaller rows", "smaller length", "fewer parameters that are trained (optim.freeze)", "a smaller model"]
-    fit.check(step.needs, fit.free_memory(), settings.model.dtype, remedies)
+    compile_ahead.check(step.needs, compile_ahead.free_memory(), settings.model.dtype, remedies)
     run = partial(_run, settings, workdir, model, counts, loss, step, prepared, training, held_out)
   else:
     run = partial(_finish, workdir, model, {})
@@ -212,12 +204,12 @@ def _texts(settings: Pretraining) -> Iterator[tuple[tuple[str, str], str]]:
           yield (name, example["language"]), text
 
 
-def _compiled(settings: Pretraining, model: Embedder, loss: Loss, training: data.Masker) -> fit.Ahead:
+def _compiled(settings: Pretraining, model: Embedder, loss: Loss, training: data.Masker) -> compile_ahead.Ahead:
   """The step, compiled for the one shape of the run before anything is put on the devices."""
   optimizer, freeze = optim.make_optimizer(settings.optim, settings.steps), settings.optim.freeze
   step = step_lib.make_step(loss, optimizer, settings.seed, freeze, settings.grad_norm_limit)
   state = step_lib.init_state(model.params, {}, optimizer, freeze, shapes=True)
-  return fit.Ahead(step, state, [training.step(0)])
+  return compile_ahead.Ahead(step, state, [training.step(0)])
 
 
 def _run(
@@ -226,7 +218,7 @@ def _run(
   model: Embedder,
   counts: optim.Counts,
   loss: Loss,
-  step: fit.Ahead,
+  step: compile_ahead.Ahead,
   prepared: Mapping[str, data.Prepared],
   training: data.Masker,
   held_out: data.Masker,
@@ -278,10 +270,10 @@ def _run(
 
 def _finish(workdir: Path, model: Embedder, scores: Mapping[str, float]) -> int:
   if parallel.is_main_process():
-    export.write(model, workdir / "export")
-    records.write_json(workdir / "evaluation.json", {"scores": scores})  # last: with it the run is finished
+    save.write(model, workdir / "export")
+    json_file.write_json(workdir / "evaluation.json", {"scores": scores})  # last: with it the run is finished
     print("".join(f"{name} {value:.4f}\n" for name, value in scores.items()), end="")
-    print(f"the model: {remote.shown(workdir / 'export')}")
+    print(f"the model: {bucket.shown(workdir / 'export')}")
   return 0
 
 
@@ -308,24 +300,5 @@ def _introduction(settings: Pretraining, counts: optim.Counts, training: data.Ma
 
 
 def _already_done(workdir: Path) -> int:
-  print(f"this run is finished; the model: {remote.shown(workdir / 'export')}")
+  print(f"this run is finished; the model: {bucket.shown(workdir / 'export')}")
   return 0
-
-
-def _main(argv: Sequence[str]) -> None:
-  f = flags.FLAGS
-  with parallel.leaving_others(), cli.failures(), contextlib.ExitStack() as stack:
-    with cli.mistakes():
-      settings = cli.checked(f.config, argv, Pretraining)
-      if not f.workdir:
-        raise ValueError("--workdir is missing; name a folder for this run, for example --workdir runs/pretrain")
-      parallel.initialize(f.coordinator, f.process_id, f.process_count, f.distributed)
-      run = prepare(settings, stack.enter_context(remote.workdir(f.workdir)), command=sys.argv)
-    cli.finish(run)
-
-
-if __name__ == "__main__":
-  cli.set_up()
-  config_flags.DEFINE_config_file("config", None, "Python file whose get_config() returns the mtc.config.Pretraining.")
-  cli.define_run_flags()
-  app.run(_main, flags_parser=cli.parse_flags)

@@ -5,12 +5,14 @@ import sys
 
 import jax.numpy as jnp
 
-from mtc import geometry, optim, parallel
-from mtc.balancing import Balancing
+from mtc import optim, parallel
 from mtc.config import Task
 from mtc.losses import unit
 from mtc.models import Encoder
-from mtc.step import TaskGradients, balancing_key, dropout_key, take
+from mtc.multitask.balancing import Balancing
+from mtc.multitask.forward import select
+from mtc.multitask.gradients import TaskGradients, balancing_key, dropout_key
+from mtc.training import geometry
 from mtc.types import Array, Step, TrainState
 
 _MOST_SIMILAR = 0.9
@@ -97,7 +99,7 @@ def _of_gradients(names: Sequence[str], gram: Array, factors: Array) -> dict[str
 def _of_embeddings(pooled: Array, batch: Step) -> dict[str, Array]:
   metrics, vectors, weights = {}, [], []
   for name, examples in batch.tasks.items():
-    pairs = take(pooled, examples)
+    pairs = select(pooled, examples)
     if pairs.positive is not None and examples.score is None:
       distances = geometry.squared_distances(unit(pairs.anchor), unit(pairs.positive))
       metrics[f"geometry/alignment/{name}"] = parallel.weighted_mean(distances, examples.weight)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mtc import records
+from mtc.files import json_file
 
 
 def path(npy: Path) -> Path:
@@ -25,7 +25,7 @@ def write(npy: Path, stamp: Mapping[str, Any], content: Path) -> None:
     content: where the vectors are now. A manifest that is written before `npy` has its name is never missing.
   """
   rows, width = np.load(content, mmap_mode="r").shape
-  records.write_json(path(npy), {"stamp": dict(stamp), "rows": rows, "width": width, "sha256": digest(content)})
+  json_file.write_json(path(npy), {"stamp": dict(stamp), "rows": rows, "width": width, "sha256": digest(content)})
 
 
 def read(npy: Path) -> dict[str, Any] | None:

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mtc import data, manifest
+from mtc import data
 from mtc.config import Experiment
+from mtc.embedder import manifest
 
 _CHANGED = {"model": "another model", "input": "other texts"}  # what differs where only digests are known
 

@@ -14,7 +14,7 @@ import yaml
 
 from mtc import data, models
 from mtc.config import Experiment, to_dict
-from mtc.embed import Embedder
+from mtc.embedder.embedder import Embedder
 
 _LONGEST = 200  # characters of a sample's text
 _LONGEST_CARD = 100_000  # characters of another model's card

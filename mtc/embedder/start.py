@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from mtc import data, models
 from mtc.config import Experiment, Task, check_loss
-from mtc.embed import Embedder, load, tokenizer_of
+from mtc.embedder.embedder import Embedder, load, tokenizer_of
 
 _FORMAT = 1  # of a new tokenizer; count it up where the same texts shall give another one
 

@@ -20,11 +20,11 @@ import numpy as np
 from scipy import sparse
 
 from mtc import data, models
-from mtc.api import Api
 from mtc.data.fields import got
-from mtc.embed import load
+from mtc.embedder.embedder import load
+from mtc.evaluation.api import Api
 from mtc.evaluators import BM25, Graded, Labelled, Parallel, Search, Table, TextEncoder, TfIdf
-from mtc.vectors import open_npy
+from mtc.files.npy import open_npy
 
 _KINDS = ("api", "st")
 

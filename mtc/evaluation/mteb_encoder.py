@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from mtc.data import as_texts
-from mtc.embed import load
+from mtc.embedder.embedder import load
 
 
 class MtcEncoder:

@@ -9,28 +9,17 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mtc import (
-  card,
-  data,
-  diagnose,
-  evaluate,
-  export,
-  fit,
-  flops,
-  loop,
-  models,
-  negatives,
-  optim,
-  parallel,
-  records,
-  remote,
-  step as step_lib,
-)
+from mtc import data, models, optim, parallel
 from mtc.config import Experiment
-from mtc.embed import Embedder
-from mtc.start import make_sampler, model_and_data
-from mtc.tables import asked_texts
+from mtc.embedder import card, save
+from mtc.embedder.embedder import Embedder
+from mtc.embedder.start import make_sampler, model_and_data
+from mtc.evaluation import comparing, scoring, tables as tables_lib
+from mtc.evaluation.tables import asked_texts
+from mtc.files import json_file
+from mtc.training import compile_ahead, diagnose, flops, loop, negatives, step as step_lib
 from mtc.types import Array, PyTree, Step, TrainState
+from mtc.workdir import bucket, records
 
 
 def prepare(experiment: Experiment, workdir: Path, command: Sequence[str] = ()) -> Callable[[], int]:
@@ -52,15 +41,31 @@ def prepare(experiment: Experiment, workdir: Path, command: Sequence[str] = ()) 
   if finished(workdir):
     return lambda: _already_done(workdir)
   skipped: data.SkippedRows = {}
-  tables = {which: evaluate.read_tables(experiment, which, skipped) for which in ("test", "validation")}
+  tables = {which: tables_lib.read_tables(experiment, which, skipped) for which in ("test", "validation")}
   # As on the tests, see _begin: an evaluator that cannot score its validation says so now, not at a checkpoint.
-  measured = evaluate.tfidf_scores(tables["validation"], experiment.evaluations)
+  measured = scoring.tfidf_scores(tables["validation"], experiment.evaluations)
   if experiment.best_metric and experiment.best_metric not in measured:
     raise ValueError(
       f"best_metric={experiment.best_metric!r} is not measured on validation; "
       f"use one of {', '.join(measured) or 'none: no evaluation has such a split here'}"
     )
   return _ready(experiment, workdir, command, find_leaks(experiment, tables), _Scored(**tables, skipped=skipped))
+
+
+def train(experiment: Experiment, workdir: str | Path) -> int:
+  """Trains an experiment in a workdir, or resumes it there, as `python -m mtc.main` does.
+
+  Args:
+    experiment: tasks, evaluations, model and optimizer.
+    workdir: directory of the run, made if it is missing. Its export/ holds the model at the end.
+
+  Returns:
+    The exit code: 0 if the run finished.
+
+  Raises:
+    ValueError, OSError: the config, the data, the model or the workdir cannot be used.
+  """
+  return prepare(experiment, Path(workdir))()
 
 
 def prepare_unscored(
@@ -98,8 +103,8 @@ def finished(workdir: Path) -> bool:
 class _Scored:
   """What a run is scored on: its tables, and how many rows of them were skipped."""
 
-  test: evaluate.Tables
-  validation: evaluate.Tables
+  test: tables_lib.Tables
+  validation: tables_lib.Tables
   skipped: data.SkippedRows
 
 
@@ -118,7 +123,7 @@ def _ready(
   packer = data.Packer(prepared, sampler, parallel.device_count(), parallel.local_devices(), experiment.chunks)
   reports = {name: p.report for name, p in prepared.items()}
   records.check_data(workdir, reports)
-  train_step, free = _compiled(experiment, model, packer), fit.free_memory()
+  train_step, free = _compiled(experiment, model, packer), compile_ahead.free_memory()
   fewer = "optim.freeze" if models.is_static(model.config) else "model.lora.rank=8, or optim.freeze"
   remedies = [
     "smaller tasks.NAME.batch_size",
@@ -126,10 +131,10 @@ def _ready(
     f"fewer parameters that are trained ({fewer})",
     "a smaller model or model.dim",
   ]
-  fit.check(train_step.needs, free, experiment.model.dtype, remedies, experiment.chunks)
+  compile_ahead.check(train_step.needs, free, experiment.model.dtype, remedies, experiment.chunks)
   if parallel.is_main_process():
     records.write_run(workdir, experiment, reports, command)
-    records.write_json(workdir / "leakage.json", _leakage(experiment.on_leak, leaks))
+    json_file.write_json(workdir / "leakage.json", _leakage(experiment.on_leak, leaks))
   return _Run(
     experiment,
     workdir,
@@ -146,7 +151,7 @@ def _ready(
   )
 
 
-def _compiled(experiment: Experiment, model: Embedder, packer: data.Packer) -> fit.Ahead:
+def _compiled(experiment: Experiment, model: Embedder, packer: data.Packer) -> compile_ahead.Ahead:
   """The training step, compiled for the shapes of the run before anything is put on the devices."""
   optimizer = optim.make_optimizer(experiment.optim, experiment.steps)
   freeze, balancing = experiment.optim.freeze, experiment.balancing
@@ -161,7 +166,7 @@ def _compiled(experiment: Experiment, model: Embedder, packer: data.Packer) -> f
     balancing,
     experiment.grad_norm_limit,
   )
-  return fit.Ahead(step, state, packer.shapes())
+  return compile_ahead.Ahead(step, state, packer.shapes())
 
 
 @dataclass
@@ -176,7 +181,7 @@ class _Run:
   sampler: data.Sampler
   packer: data.Packer
   scored: _Scored
-  train_step: fit.Ahead
+  train_step: compile_ahead.Ahead
   free: int | None  # bytes of each device before the run
   diagnosed: bool = True  # as long as there is memory for it
 
@@ -236,7 +241,7 @@ class _Run:
     if parallel.is_main_process():
       # Counting words goes through every evaluator, so that one that cannot score its test says so now. The untrained
       # model is scored at the end: nobody waits for it before the first step.
-      evaluate.before(self.workdir / "before.json", self.scored.test, self.experiment.evaluations)
+      scoring.before(self.workdir / "before.json", self.scored.test, self.experiment.evaluations)
 
   def _introduction(self, peak: float | None, first: int) -> str:
     """What is trained and on what; `peak` is None where the encoder is a static embedding."""
@@ -309,10 +314,10 @@ class _Run:
     if not self.scored.validation or not due:
       return None
     embedder = self._with(parallel.to_host(state.params["encoder"]))
-    scores = evaluate.score(embedder.encode, self.scored.validation, experiment.evaluations)
+    scores = scoring.score(embedder.encode, self.scored.validation, experiment.evaluations)
     writer.write(taken, {f"validation/{name}": value for name, value in scores.items()})
     if not experiment.best_metric:
-      return float(np.mean(list(evaluate.first_metrics(scores).values())))
+      return float(np.mean(list(scoring.primary_metrics(scores).values())))
     return scores[experiment.best_metric]
 
   @functools.cached_property
@@ -355,20 +360,20 @@ class _Run:
     """Exports the last weights, scores exactly these, and says where everything is."""
     experiment, workdir = self.experiment, self.workdir
     untrained = self._with(self.model.params)
-    before = evaluate.before(workdir / "before.json", self.scored.test, experiment.evaluations, untrained.encode)
+    before = scoring.before(workdir / "before.json", self.scored.test, experiment.evaluations, untrained.encode)
     params = parallel.to_host(ended.state.params["encoder"])
     embedder = self._with(params)
-    scores = evaluate.score(embedder.encode, self.scored.test, experiment.evaluations)
+    scores = scoring.score(embedder.encode, self.scored.test, experiment.evaluations)
     environment = json.loads((workdir / "environment.json").read_text())
     skipped = self.scored.skipped
     page = card.text(experiment, embedder, self._reports, environment, before, scores, skipped)
-    export.write(embedder, workdir / "export", page)
+    save.write(embedder, workdir / "export", page)
     if "lora" in params and self._keeps_backbone():
-      export.write_adapter(replace(self.model, params=params), workdir / "adapter")
+      save.write_adapter(replace(self.model, params=params), workdir / "adapter")
     # Last: with it the run is finished.
-    records.write_json(workdir / "evaluation.json", {"scores": scores, "skipped": skipped})
-    print(evaluate.report({"TF-IDF": before["tfidf"], "before": before["untrained"], "after": scores}))
-    print(evaluate.neighbours(embedder.encode, self.scored.test, experiment.examples_shown))
+    json_file.write_json(workdir / "evaluation.json", {"scores": scores, "skipped": skipped})
+    print(comparing.report({"TF-IDF": before["tfidf"], "before": before["untrained"], "after": scores}))
+    print(comparing.neighbours(embedder.encode, self.scored.test, experiment.examples_shown))
     best = "" if ended.best_step is None else f"\n  best on validation: the checkpoint of step {ended.best_step}"
     print(_where(workdir) + best)
 
@@ -379,7 +384,7 @@ class _Run:
     return not jax.tree.leaves(trained["encoder"]["backbone"])
 
 
-def find_leaks(experiment: Experiment, tables: Mapping[str, evaluate.Tables]) -> dict[str, data.Leaks]:
+def find_leaks(experiment: Experiment, tables: Mapping[str, tables_lib.Tables]) -> dict[str, data.Leaks]:
   """What the training rows of each task hold of the texts that the evaluations ask.
 
   Args:
@@ -426,7 +431,7 @@ def _where(workdir: Path) -> str:
   adapter = ["  adapter/         the LoRA adapter alone: peft.PeftModel.from_pretrained(base, DIR)"]
   return "\n".join(
     [
-      f"written to {remote.shown(workdir)}/:",
+      f"written to {bucket.shown(workdir)}/:",
       "  export/          the model: mtc.load, or sentence_transformers.SentenceTransformer",
       *(adapter if (workdir / "adapter").exists() else ()),
       "  leakage.json     which test texts the training data hold",

@@ -12,8 +12,10 @@ import subprocess
 import time
 from typing import Any
 
-from mtc import config as config_lib, parallel, paths, whole
+from mtc import config as config_lib, parallel
 from mtc.config import Run
+from mtc.files import atomic, paths
+from mtc.files.json_file import write_json
 
 _PACKAGES = (
   "jax",
@@ -26,12 +28,6 @@ _PACKAGES = (
   "transformers",
   "tensorflow-datasets",
 )
-
-
-def write_json(path: Path, value: Any) -> None:
-  """Writes a whole file or none: a kill leaves the old one."""
-  with whole.file(path) as partial:
-    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def open_workdir(workdir: Path, settings: Run) -> Path:
@@ -131,7 +127,7 @@ class Metrics:
 
     if self._path.exists():
       lines = self._path.read_text(encoding="utf-8").splitlines()
-      with whole.file(self._path) as partial:
+      with atomic.file(self._path) as partial:
         partial.write_text("".join(f"{line}\n" for line in lines if _step(line) <= step), encoding="utf-8")
     (workdir / "tensorboard").mkdir(exist_ok=True)
     self._board = EventsWriter(str(workdir / "tensorboard" / "events"))

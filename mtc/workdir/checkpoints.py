@@ -15,7 +15,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from mtc import parallel, paths
+from mtc import parallel
+from mtc.files import paths
 from mtc.types import PyTree
 
 _STEP = "step"  # what the folders of checkpoints are called: step_200

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mtc import manifest, records
+from mtc.embedder import manifest
+from mtc.files import json_file
 
 _BYTES = 2**24  # that are copied at a time
 
@@ -73,7 +74,7 @@ def merge(output: Path, count: int) -> int:
     "width": manifests[0]["width"],
     "sha256": manifest.digest(partial),
   }
-  records.write_json(manifest.path(output), whole | {"shards": shards})
+  json_file.write_json(manifest.path(output), whole | {"shards": shards})
   os.replace(partial, output)
   return rows
 

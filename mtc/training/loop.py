@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mtc import config, data, optim, parallel, records, remote
-from mtc.checkpoint import Checkpoints, check_finite, mend_scores
+from mtc import config, data, optim, parallel
 from mtc.data.origin import Origin
+from mtc.files import json_file
 from mtc.progress import Bar
 from mtc.types import TrainState
+from mtc.workdir import bucket, records
+from mtc.workdir.checkpoints import Checkpoints, check_finite, mend_scores
 
 STOPPED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 _PROFILED = 3  # steps of a profile
@@ -78,9 +80,9 @@ def run(
     OSError: the disk is full, or refuses, or a checkpoint cannot be read back.
   """
   if parallel.is_main_process():
-    mend_scores(remote.checkpoints(workdir))
+    mend_scores(bucket.checkpoints(workdir))
   parallel.meet("the checkpoints")
-  with contextlib.closing(Checkpoints(remote.checkpoints(workdir))) as checkpoints:
+  with contextlib.closing(Checkpoints(bucket.checkpoints(workdir))) as checkpoints:
     state, first = checkpoints.restore(state) or (state, 0)
     state = parallel.replicate(state)
     begin(first)
@@ -322,8 +324,8 @@ class _Watch:
     path = self._workdir / "nonfinite" / f"step_{step}.json"
     path.parent.mkdir(exist_ok=True)
     measured = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
-    records.write_json(path, {"step": step, "measured": measured, "examples": self._held(step - 1)})
-    return f"; the texts of its batch are in {remote.shown(path)}"
+    json_file.write_json(path, {"step": step, "measured": measured, "examples": self._held(step - 1)})
+    return f"; the texts of its batch are in {bucket.shown(path)}"
 
 
 class _Profile:

@@ -17,7 +17,8 @@ import threading
 from absl import logging
 from etils import epath
 
-from mtc import lock, parallel, paths
+from mtc import parallel
+from mtc.files import lock, paths
 
 CHECKPOINTS = "checkpoints"
 _PATTERN = re.compile(r"[*?\[\]{}\\]")

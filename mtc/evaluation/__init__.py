@@ -1,0 +1,1 @@
+"""Test tables read and scored, and several systems compared on them."""

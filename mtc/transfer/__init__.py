@@ -1,0 +1,1 @@
+"""Multi-task training compared with single-task training."""
