@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import mtc
-from mtc import data, embed as embed_lib, models
+from mtc import data, models
 from mtc.data import read_texts
 from mtc.embedder import embedder as embedder_lib, grids as grids_lib, partial, save as save_lib
 from mtc.embedder.embedder import Embedder
@@ -270,7 +270,7 @@ def grids(monkeypatch):
   monkeypatch.setattr(grids_lib, "_SHORT", 32)
   monkeypatch.setattr(grids_lib, "_CPU_TOKENS", 4 * 32)
   # Every grid is yielded before the next one is begun, as it is where grids take long.
-  monkeypatch.setattr(embed_lib.ThreadPoolExecutor, "map", lambda self, *arguments: (yield from map(*arguments)))
+  monkeypatch.setattr(embedder_lib.ThreadPoolExecutor, "map", lambda self, *arguments: (yield from map(*arguments)))
   compiled, seen = embedder_lib._compiled, types.SimpleNamespace(tokens=[], stop=None)
 
   def counted(encoder):
@@ -364,10 +364,10 @@ def test_what_other_work_has_overwritten_is_not_gone_on_from(embedder, texts, tm
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from mtc import embed, grids as grids_lib, partial
+from mtc.embedder import embedder, grids as grids_lib, partial, vector_files
 
 partial.SECONDS, grids_lib._CPU_TOKENS, grids_lib._SHORT = 0, 128, 32
-compiled, grids, stop = embed._compiled, [], int(sys.argv[4])
+compiled, grids, stop = embedder._compiled, [], int(sys.argv[4])
 
 def counted(encoder):
   def encode(params, tokens):
@@ -377,9 +377,9 @@ def counted(encoder):
     return compiled(encoder)(params, tokens)
   return encode
 
-embed._compiled = counted
-embed.embed_file(
-  embed.load(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), field_name="text", role="query", dim=0,
+embedder._compiled = counted
+vector_files.embed_file(
+  embedder.load(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), field_name="text", role="query", dim=0,
   dtype="float32", stamp={"stamp": "one"},
 )
 print(len(grids))
@@ -405,8 +405,8 @@ def test_a_file_whose_process_is_killed_within_a_block_goes_on_to_the_same_bytes
 
 @pytest.mark.parametrize("progress", [True, False])
 def test_the_bar_moves_within_a_block(embedder, texts, grids, monkeypatch, progress):
-  update, counts = embed_lib.Bar.update, []
-  monkeypatch.setattr(embed_lib.Bar, "update", lambda self, count: counts.append(count) or update(self, count))
+  update, counts = embedder_lib.Bar.update, []
+  monkeypatch.setattr(embedder_lib.Bar, "update", lambda self, count: counts.append(count) or update(self, count))
   embedder.encode(texts, progress=progress)
   assert len(counts) == len(grids.tokens) > 5 and sum(counts) == len(texts)
 

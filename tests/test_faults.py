@@ -73,13 +73,13 @@ def test_an_exploding_gradient_is_stopped_by_its_norm(experiment, tmp_path):
 @pytest.mark.parametrize("metric", ["interest/loss", "grad_norm"])
 def test_a_device_that_returns_what_is_not_finite_is_not_believed(experiment, tmp_path, monkeypatch, metric):
   """The device's flag says that all is well; the host reads the numbers."""
-  step = contrastive.fit.Ahead.__call__
+  step = contrastive.compile_ahead.Ahead.__call__
 
   def third(self, state, batch):
     state, metrics = step(self, state, batch)
     return state, metrics | ({metric: jnp.float32(np.inf)} if int(state.step) == 3 else {})
 
-  monkeypatch.setattr(contrastive.fit.Ahead, "__call__", third)
+  monkeypatch.setattr(contrastive.compile_ahead.Ahead, "__call__", third)
   name = {"interest/loss": "the loss of interest", "grad_norm": "the gradient"}[metric]
   with pytest.raises(FloatingPointError, match=f"{name} is not finite at step 3, and its update was applied all the"):
     run(experiment, tmp_path / "run")
@@ -88,7 +88,7 @@ def test_a_device_that_returns_what_is_not_finite_is_not_believed(experiment, tm
 
 
 def test_weights_that_are_not_finite_are_not_saved(experiment, tmp_path, monkeypatch):
-  step = contrastive.fit.Ahead.__call__
+  step = contrastive.compile_ahead.Ahead.__call__
 
   def fourth(self, state, batch):
     state, metrics = step(self, state, batch)
@@ -99,11 +99,11 @@ def test_weights_that_are_not_finite_are_not_saved(experiment, tmp_path, monkeyp
       state = state.replace(params=state.params | {"encoder": params | {"projection": projection}})
     return state, metrics
 
-  monkeypatch.setattr(contrastive.fit.Ahead, "__call__", fourth)
+  monkeypatch.setattr(contrastive.compile_ahead.Ahead, "__call__", fourth)
   with pytest.raises(FloatingPointError, match=r"encoder\.projection\.kernel first, are not finite after step 4"):
     run(experiment, tmp_path / "run")
   assert not (tmp_path / "run" / "checkpoints" / "step_4").exists()
-  monkeypatch.setattr(contrastive.fit.Ahead, "__call__", step)
+  monkeypatch.setattr(contrastive.compile_ahead.Ahead, "__call__", step)
   assert run(experiment, tmp_path / "run") == 0
 
 
@@ -175,7 +175,8 @@ def test_a_cache_that_is_removed_during_a_run_changes_nothing(experiment, tmp_pa
 
 WAIT = """
 import signal, sys, time
-from mtc import cli, loop
+from mtc import cli
+from mtc.training import loop
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests were started in the background
 cli.set_up()
 with cli.mistakes():

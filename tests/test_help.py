@@ -16,11 +16,17 @@ PACKAGE = Path(__file__).parent.parent / "mtc"
 COMMANDS = ("main", "embed", "evaluate", "export", "mine", "average", "transfer", "pretrain", "shrink")
 
 
+def script_of(command: str) -> Path:
+  """The file that `python -m mtc.COMMAND` runs."""
+  package = PACKAGE / command / "__main__.py"
+  return package if package.exists() else PACKAGE / f"{command}.py"
+
+
 class Helped:
   """What a command prints in this process when it is asked for help, and the flags that its code defines."""
 
   def __init__(self, command: str, asked: str, monkeypatch, capsys):
-    script = PACKAGE / f"{command}.py"
+    script = script_of(command)
     monkeypatch.setattr(sys, "argv", [str(script), asked])
     monkeypatch.setattr(cli, "set_up", lambda: None)  # it changes this process's handlers of signals
     names = {*defined_by(script), *(defined_by(PACKAGE / "cli.py") if "define_run_flags" in script.read_text() else ())}
@@ -99,7 +105,7 @@ def test_a_flag_that_is_not_listed_is_found(monkeypatch, capsys):
 def test_no_other_module_defines_flags():
   """`python -m mtc.X --help` lists flags of mtc modules; those of a module that no command imports would be lost."""
   found = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if list(defined_by(path))}
-  assert found == {"cli.py", *(f"{command}.py" for command in COMMANDS)}
+  assert found == {"cli.py", *(script_of(command).relative_to(PACKAGE).as_posix() for command in COMMANDS)}
 
 
 def defined_by(path: Path) -> Iterator[str]:

@@ -12,7 +12,7 @@ from mtc.workdir import bucket
 
 HOLD = """
 import pathlib, sys, time
-from mtc import lock
+from mtc.files import lock
 with lock.held(pathlib.Path(sys.argv[1]), "it"):
   print("held", flush=True)
   time.sleep(60)

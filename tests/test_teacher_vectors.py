@@ -43,7 +43,8 @@ def get_config():
 # Runs mtc.embed with small grids, and prints how many of them it encoded. The process is killed before grid STOP.
 COUNTED = """
 import os, runpy, signal, sys
-from mtc import grids, parallel, partial
+from mtc import parallel
+from mtc.embedder import grids, partial
 
 partial.SECONDS, grids._CPU_TOKENS, grids._SHORT = 0, 1024, 32
 made, encoded = parallel.map_over_devices, []

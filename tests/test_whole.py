@@ -54,8 +54,8 @@ def test_what_dead_processes_left_is_removed_and_what_others_write_is_not(tmp_pa
 
 WRITE = """
 import pathlib, sys
-from mtc import whole
-with whole.file(pathlib.Path(sys.argv[1])) as partial:
+from mtc.files import atomic
+with atomic.file(pathlib.Path(sys.argv[1])) as partial:
   partial.write_text("b" * 9)
   input()
 """

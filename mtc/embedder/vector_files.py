@@ -11,8 +11,8 @@ import numpy as np
 from mtc import data, models
 from mtc.config import Experiment
 from mtc.data import read_texts
-from mtc.embedder import manifest, shards, teacher_vectors
-from mtc.embedder.embedder import BLOCK, Embedder, load
+from mtc.embedder import embedder, manifest, shards, teacher_vectors
+from mtc.embedder.embedder import Embedder
 from mtc.embedder.partial import PartialNpy
 from mtc.files import lock
 from mtc.progress import Bar
@@ -40,14 +40,15 @@ def embed_file(
   """
   count = data.count_texts(source, field_name)  # also finds a row that cannot be used before any work
   width = model.width_of(dim or None)
-  mine = shards.split(count, shard, BLOCK)
+  mine = shards.split(count, shard, embedder.BLOCK)
   work = {**stamp, "rows": count, "width": width, "shard": list(shard)}
   with PartialNpy(output, (len(mine), width), dtype, work) as file, Bar(total=len(mine), unit="text") as bar:
     left = file.state
     done = left.get("done", 0)
     bar.skip(done)
     start = 0
-    for texts in data.batches(itertools.islice(read_texts(source, field_name), mine.start, mine.stop), BLOCK, _LETTERS):
+    own = itertools.islice(read_texts(source, field_name), mine.start, mine.stop)
+    for texts in data.batches(own, embedder.BLOCK, _LETTERS):
       if start + len(texts) > done:
         block = model.block(texts, role, mine.start + start)
         # Other devices would have packed it in another way; it is then encoded again from its start.
@@ -92,7 +93,7 @@ def embed_teachers(
   left = [job for job in jobs if not job.finished]
   if not left:
     return
-  model = load(directory, compute)
+  model = embedder.load(directory, compute)
   for job in left:
     model._prompt(job.role)  # raises for an unknown role before any work
   for job in left:
