@@ -19,7 +19,7 @@ from ml_collections import config_flags
 from mtc import cli, data
 from mtc.evaluation import comparing, systems
 from mtc.evaluation.api import Api
-from mtc.evaluation.systems import Contender
+from mtc.evaluation.systems import System
 from mtc.evaluation.tables import read_tables
 from mtc.files import json_file
 
@@ -63,7 +63,7 @@ def _check_writable(flag: str, path: Path) -> None:
     raise ValueError(f"--{flag} {path} cannot be written; name another file")
 
 
-def _opened(f: flags.FlagValues, compared: Sequence[str]) -> list[Contender]:
+def _opened(f: flags.FlagValues, compared: Sequence[str]) -> list[System]:
   """What the flags name, TF-IDF beside what is scored alone."""
   asked = [spec for spec in (f.embeddings, f.model) if spec]
   if len(asked) > 1 or not [*asked, *compared]:

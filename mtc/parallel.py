@@ -93,7 +93,7 @@ def is_alone() -> bool:
   return not jax.distributed.is_initialized()
 
 
-def meet(what: str) -> None:
+def barrier(what: str) -> None:
   """Waits for all processes at a place of this name, which a run passes once, however long the slowest takes.
 
   In a collective they wait shorter: on CPU for 30 seconds, if it is the first one.

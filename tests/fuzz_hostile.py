@@ -213,7 +213,7 @@ def one(rng: random.Random) -> tuple[str, Any, inputs.Door]:
       ("parquet", make_parquet, inputs.prepared(inputs.parquet_folder, kind, on_bad_row=skip)),
       ("text", make_texts, inputs.prepared(inputs.lines_folder, data.Crops(least=1), on_bad_row=skip)),
       ("embed", make_texts, inputs.texts_of("en.txt")),
-      ("npy", make_vectors, rng.choice([inputs.teacher, inputs.contender])),
+      ("npy", make_vectors, rng.choice([inputs.teacher, inputs.system])),
       ("tokenizer", make_tokenizer, inputs.tokenizer),
       ("config.json", make_config, inputs.config_json),
       ("model", make_model, inputs.model),

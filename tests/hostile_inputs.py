@@ -101,7 +101,7 @@ def teacher(folder: Path) -> Any:
   return taught.of(folder)(np.arange(2))
 
 
-def contender(folder: Path) -> Any:
+def system(folder: Path) -> Any:
   """Vectors in a file that are to be scored."""
   from mtc.evaluators.encoder import vectors
 

@@ -13,7 +13,6 @@ from hostile_inputs import (
   beir,
   both,
   config_json,
-  contender,
   copied,
   cut,
   deep,
@@ -38,6 +37,7 @@ from hostile_inputs import (
   shrunk,
   small_adapter,
   small_model,
+  system,
   table,
   teacher,
   texts_of,
@@ -483,7 +483,7 @@ ENCODED = [Bad(f"encode: {name}", _SMALL, encoded(texts, **options), words) for 
 
 AB = '{"text": "a"}\n{"text": "b"}\n'
 GOOD = np.eye(2, 3, dtype=np.float32)
-_NPY = [  # name, vectors.npy, what the teacher answers, what the contender answers
+_NPY = [  # name, vectors.npy, what the teacher answers, what the system answers
   ("no file", lambda folder: None, "vectors.npy does not exist", "vectors.npy"),
   ("an empty file", put("vectors.npy", b""), "is no array of numbers", "is no array of numbers"),
   ("text", put("vectors.npy", "1 2 3"), "is no array of numbers", "is no array of numbers"),
@@ -533,13 +533,13 @@ VECTORS = (
   [
     Bad(f"{door.__name__}: {name}: {part}", both(_WITH_TEXTS, npy(array)), door, words)
     for name, array, remedy in _NOT_FLOATS
-    for door in (teacher, contender)
+    for door in (teacher, system)
     for part, words in (("what was expected", "; expected float16, float32 or float64: "), ("the remedy", remedy))
   ]
   + [
     Bad(f"{door.__name__}: {name}", both(_WITH_TEXTS, make), door, words)
     for name, make, *answers in _NPY
-    for door, words in zip((teacher, contender), answers, strict=True)
+    for door, words in zip((teacher, system), answers, strict=True)
   ]
   + [
     Bad("teacher: vectors of zeros", both(_WITH_TEXTS, npy(GOOD * 0)), teacher, "has no direction"),
@@ -549,21 +549,21 @@ VECTORS = (
       teacher,
       "have no vector",
     ),
-    Bad("contender: no texts", npy(GOOD), contender, "texts.jsonl, the texts of"),
+    Bad("system: no texts", npy(GOOD), system, "texts.jsonl, the texts of"),
     Bad(
-      "contender: texts that are none", both(put("texts.jsonl", "a\nb\n"), npy(GOOD)), contender, "texts.jsonl:1: b'a"
+      "system: texts that are none", both(put("texts.jsonl", "a\nb\n"), npy(GOOD)), system, "texts.jsonl:1: b'a"
     ),
-    Bad("contender: deep JSON", both(put("texts.jsonl", deep(100_000)), npy(GOOD)), contender, "texts.jsonl:1"),
+    Bad("system: deep JSON", both(put("texts.jsonl", deep(100_000)), npy(GOOD)), system, "texts.jsonl:1"),
     Bad(
-      "contender: a number for a text",
+      "system: a number for a text",
       both(put("texts.jsonl", '{"text": 1}'), npy(GOOD)),
-      contender,
+      system,
       "field 'text' is not a string, got 1, an int",
     ),
     Bad(
-      "contender: another text",
+      "system: another text",
       both(put("texts.jsonl", '{"text": "a"}\n{"text": "c"}\n'), npy(GOOD)),
-      contender,
+      system,
       "lacks 1 of 2 texts",
     ),
   ]

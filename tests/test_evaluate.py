@@ -224,7 +224,7 @@ def test_two_models_are_compared_on_the_same_rows(experiment):
   assert "interest/accuracy/de" not in comparing.comparison("b", "a", same), "a language is shown where it changed only"
 
 
-def test_contenders_from_the_command_line(experiment, make_embedder, tmp_path):
+def test_systems_from_the_command_line(experiment, make_embedder, tmp_path):
   models = [tmp_path / name / "export" for name in ("base", "this")]
   for seed, path in enumerate(models):
     save.write(make_embedder(seed), path)
@@ -248,23 +248,23 @@ def test_contenders_from_the_command_line(experiment, make_embedder, tmp_path):
   done, written = run("--report", page, "--compare", models[0], models[1], "words=tfidf", "bm25")
   assert done.returncode == 0, done.stderr
   shown = page.read_text("utf-8")
-  assert "<h2>search</h2>" in shown and "<h2>hashtag</h2>" not in shown, "the last contender's, which is BM25"
-  assert list(written["contenders"]) == ["base", "this", "words", "bm25"] and written["baseline"] == "base"
+  assert "<h2>search</h2>" in shown and "<h2>hashtag</h2>" not in shown, "the last system's, which is BM25"
+  assert list(written["systems"]) == ["base", "this", "words", "bm25"] and written["baseline"] == "base"
   entry = written["differences"]["this"]["hashtag/map"]
   assert entry.keys() == {"base", "this", "low", "high", "rows", "p", "verdict"}
-  assert [entry["base"], entry["this"]] == [written["contenders"][n]["scores"]["hashtag/map"] for n in ("base", "this")]
+  assert [entry["base"], entry["this"]] == [written["systems"][n]["scores"]["hashtag/map"] for n in ("base", "this")]
   assert "this against base:" in done.stdout and entry["verdict"] in done.stdout
-  assert not any(name.startswith("hashtag") for name in written["contenders"]["bm25"]["scores"])
-  assert written["contenders"]["bm25"]["scores"]["search/mrr@10"] > 0.5
-  cost = written["contenders"]["this"]["cost"]
+  assert not any(name.startswith("hashtag") for name in written["systems"]["bm25"]["scores"])
+  assert written["systems"]["bm25"]["scores"]["search/mrr@10"] > 0.5
+  cost = written["systems"]["this"]["cost"]
   assert (cost["dimensions"], cost["bytes_per_text"]) == (8, 32) and cost["milliseconds_per_text"] > 0
   table = done.stdout[done.stdout.rindex("hashtag/map") :].splitlines()
   assert table[0].split()[-1] == "-" and ["ms per text" in line for line in table].count(True) == 1
 
   done, alone = run("--model", models[1], "--report", page)
   assert "<h2>hashtag</h2>" in page.read_text("utf-8")
-  assert list(alone["contenders"]) == ["tfidf", "this"] and "differences" not in alone
-  assert alone["scores"] == alone["contenders"]["this"]["scores"] == written["contenders"]["this"]["scores"]
+  assert list(alone["systems"]) == ["tfidf", "this"] and "differences" not in alone
+  assert alone["scores"] == alone["systems"]["this"]["scores"] == written["systems"]["this"]["scores"]
 
 
 def test_what_the_flags_name(tmp_path):

@@ -70,7 +70,7 @@ def test_evaluate_repeats_the_runs_own_numbers(workdir, data_dir, tmp_path):
   assert done.returncode == 0, done.stderr[-3000:]
   again, own = (json.loads(path.read_text()) for path in (tmp_path / "e.json", workdir / "evaluation.json"))
   assert again["scores"] == own["scores"]
-  assert again["contenders"]["run"]["scores"] == own["scores"]
+  assert again["systems"]["run"]["scores"] == own["scores"]
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ def test_its_prompts_are_those_of_e5(mini):
 def test_the_name_is_that_of_the_package_s_unless_a_directory_is_called_so(tmp_path, monkeypatch):
   brought = models.directory_of("mtc-mini")
   assert models.resolve("mtc-mini") == brought == Path(mtc.__file__).parent / "mini"
-  assert [contender.name for contender in parse(["mtc-mini"], "", lambda **_: None)] == ["mtc-mini"]
+  assert [system.name for system in parse(["mtc-mini"], "", lambda **_: None)] == ["mtc-mini"]
   monkeypatch.chdir(tmp_path)
   assert models.directory_of("mtc-mini") == brought
   (tmp_path / "mtc-mini").mkdir()

@@ -188,7 +188,7 @@ def test_what_was_trained_before_a_validation_that_fails_is_saved(experiment, wh
     raise ValueError("evaluation 'interest' cannot be scored")
 
   with monkeypatch.context() as patch:
-    patch.setattr(contrastive._Run, "_validate", fail)
+    patch.setattr(contrastive.Contrastive, "validate", fail)
     with pytest.raises(ValueError, match="'interest' cannot be scored"):
       run(experiment, tmp_path / "run")
   assert run(experiment, tmp_path / "run") == 0

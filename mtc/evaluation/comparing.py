@@ -8,7 +8,7 @@ from pathlib import Path
 from mtc import pages
 from mtc.config import Evaluation
 from mtc.evaluation.scoring import measure, scores_of
-from mtc.evaluation.systems import Contender, Cost, documents
+from mtc.evaluation.systems import Cost, System, documents
 from mtc.evaluation.tables import Tables
 from mtc.evaluators import (
   Difference,
@@ -24,16 +24,16 @@ from mtc.files import atomic
 
 
 def measure_system(
-  contender: Contender, tables: Tables, evaluations: Mapping[str, Evaluation]
+  system: System, tables: Tables, evaluations: Mapping[str, Evaluation]
 ) -> dict[str, Measured]:
-  """What `measure` finds, without the tables that the contender has no vectors for."""
+  """What `measure` finds, without the tables that the system has no vectors for."""
   found = {}
   for name, table in tables.items():
     try:
-      if encode := contender.encoder(table):
+      if encode := system.encoder(table):
         found |= measure(encode, {name: table}, evaluations)
     except ValueError as error:
-      raise ValueError(f"{contender.name}: {error}") from error
+      raise ValueError(f"{system.name}: {error}") from error
   return found
 
 
@@ -49,7 +49,7 @@ def compare(base: Mapping[str, Measured], this: Mapping[str, Measured]) -> dict[
 
 @dataclasses.dataclass
 class SideBySide:
-  """What several contenders reach on the same tables, by their names.
+  """What several systems reach on the same tables, by their names.
 
   Attributes:
     scores: named as those of `score`.
@@ -73,9 +73,9 @@ class SideBySide:
 
 
 def side_by_side(
-  opened: Sequence[Contender], tables: Tables, evaluations: Mapping[str, Evaluation], paired: bool = True
+  opened: Sequence[System], tables: Tables, evaluations: Mapping[str, Evaluation], paired: bool = True
 ) -> SideBySide:
-  """Measures all contenders on all tables that they can be scored on; `paired` bootstraps the differences."""
+  """Measures all systems on all tables that they can be scored on; `paired` bootstraps the differences."""
   measured = {one.name: measure_system(one, tables, evaluations) for one in opened}
   base, *rest = measured
   return SideBySide(
@@ -123,16 +123,16 @@ def comparison(this: str, base: str, found: Mapping[str, Difference]) -> str:
   return "\n".join(lines)
 
 
-def write_page(path: Path, contender: Contender, tables: Tables, evaluations: Mapping[str, Evaluation]) -> None:
-  """The page of nearest neighbours and maps of one contender; it encodes once more what it shows."""
+def write_page(path: Path, system: System, tables: Tables, evaluations: Mapping[str, Evaluation]) -> None:
+  """The page of nearest neighbours and maps of one system; it encodes once more what it shows."""
   shown = {}
   for name, table in tables.items():
-    if encode := contender.encoder(table):
+    if encode := system.encoder(table):
       about = f"{type(evaluations[name].evaluator).__name__} on the split {evaluations[name].test}"
       shown[name] = pages.Shown(about, nearest(encode, table, pages.ASKED, pages.NEIGHBOURS), plane(encode, table))
   with atomic.file(path) as partial:
-    partial.write_text(pages.neighbours(contender.name, shown), encoding="utf-8")
-  print(f"{path}: examples of nearest neighbours and maps of {contender.name}")
+    partial.write_text(pages.neighbours(system.name, shown), encoding="utf-8")
+  print(f"{path}: examples of nearest neighbours and maps of {system.name}")
 
 
 def neighbours(encode: TextEncoder, tables: Tables, count: int, k: int = 3) -> str:
@@ -170,4 +170,4 @@ def as_json(found: SideBySide) -> dict:
     name: {"scores": found.scores[name], "cost": dataclasses.asdict(found.costs[name])} for name in found.costs
   }
   changes = {name: {metric: dataclasses.asdict(d) for metric, d in m.items()} for name, m in found.differences.items()}
-  return {"contenders": columns} | ({"baseline": found.baseline, "differences": changes} if changes else {})
+  return {"systems": columns} | ({"baseline": found.baseline, "differences": changes} if changes else {})

@@ -31,7 +31,7 @@ _KINDS = ("api", "st")
 
 @dataclass
 class Cost:
-  """What a contender's vectors take.
+  """What a system's vectors take.
 
   Attributes:
     dimensions: of a vector; of words, how many there are.
@@ -45,7 +45,7 @@ class Cost:
   milliseconds_per_text: float | None
 
 
-class Contender:
+class System:
   """A name, and an encoder for each table."""
 
   def __init__(self, name: str, fit: Callable[[Table], TextEncoder | None], clock: Callable[[], Any] | None = None):
@@ -102,8 +102,8 @@ def documents(table: Table) -> list[str]:
       return list(table.texts)
 
 
-def parse(given: Sequence[str], texts: str, endpoint: Callable[..., Api]) -> list[Contender]:
-  """The contenders of the command line, opened; see the top of this file.
+def parse(given: Sequence[str], texts: str, endpoint: Callable[..., Api]) -> list[System]:
+  """The systems of the command line, opened; see the top of this file.
 
   Args:
     given: what the user typed for each.
@@ -119,10 +119,10 @@ def parse(given: Sequence[str], texts: str, endpoint: Callable[..., Api]) -> lis
     named = mark and head not in _KINDS and not head.endswith(",dim") and not Path(one).exists()
     name, spec = (head, tail) if named else (_usual_name(one), one)
     if not name or not spec:
-      raise ValueError(f"the contender {one!r} has no {'name' if spec else 'directory, file or kind'}; {_EXPECTED}")
+      raise ValueError(f"the system {one!r} has no {'name' if spec else 'directory, file or kind'}; {_EXPECTED}")
     if name in names:
       raise ValueError(
-        f"the contenders {names[name]!r} and {spec!r} are both named {name!r}; name them: a={names[name]} b={spec}"
+        f"the systems {names[name]!r} and {spec!r} are both named {name!r}; name them: a={names[name]} b={spec}"
       )
     names[name] = spec
   return [_open(name, spec, texts, endpoint) for name, spec in names.items()]
@@ -140,36 +140,36 @@ def _usual_name(spec: str) -> str:
   return (path.absolute().parent.name if path.name == "export" else path.name) + (f"@{dim}" if cut else "")
 
 
-def _open(name: str, spec: str, texts: str, endpoint: Callable[..., Api]) -> Contender:
+def _open(name: str, spec: str, texts: str, endpoint: Callable[..., Api]) -> System:
   kind, mark, rest = spec.partition("=")
   if spec == "tfidf":
-    return Contender(name, lambda table: TfIdf("word").fit(documents(table)))
+    return System(name, lambda table: TfIdf("word").fit(documents(table)))
   if spec == "bm25":
-    return Contender(name, lambda table: BM25().fit(documents(table)) if isinstance(table, Search) else None)
+    return System(name, lambda table: BM25().fit(documents(table)) if isinstance(table, Search) else None)
   if mark and kind == "st":
     encode = _sentence_transformer(rest)
   elif mark and kind == "api":
     url, _, model = rest.partition("#")
     model, mark, dimensions = model.partition(",dimensions=")
     if mark and not dimensions.isdecimal():
-      raise ValueError(f"dimensions={dimensions} of the contender {spec!r} is not a whole number")
+      raise ValueError(f"dimensions={dimensions} of the system {spec!r} is not a whole number")
     api = endpoint(url=url, model=model, dimensions=int(dimensions or 0))
-    return Contender(name, lambda table: api, lambda: api)
+    return System(name, lambda table: api, lambda: api)
   elif spec.endswith(".npy"):
     encode = lookup(Path(texts) if texts else Path(spec).with_suffix(".jsonl"), Path(spec))
-    return Contender(name, lambda table: encode, lambda: None)
+    return System(name, lambda table: encode, lambda: None)
   else:
     encode = _model(spec)
-  return Contender(name, lambda table: encode)
+  return System(name, lambda table: encode)
 
 
 def _model(spec: str) -> TextEncoder:
   directory, cut, dim = spec.partition(",dim=")
   if "/" not in directory and not models.directory_of(directory).is_dir():
-    raise ValueError(f"the contender {spec!r} is not there; {_EXPECTED}")
+    raise ValueError(f"the system {spec!r} is not there; {_EXPECTED}")
   model = load(directory)
   if cut and not (dim.isdecimal() and 1 <= int(dim) <= model.width):
-    raise ValueError(f"dim={dim} of the contender {spec!r} is not in 1..{model.width}, the dimensions of this model")
+    raise ValueError(f"dim={dim} of the system {spec!r} is not in 1..{model.width}, the dimensions of this model")
   return functools.partial(model.encode, dim=int(dim) if cut else None)
 
 

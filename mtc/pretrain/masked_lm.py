@@ -1,8 +1,8 @@
 """Masked language modelling, from random weights or from a pretrained model."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
+import functools
 import itertools
 import json
 from pathlib import Path
@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 
 from mtc import data, models, optim, parallel
 from mtc.config import Pretraining
+from mtc.data.origin import Origin
 from mtc.embedder import save
 from mtc.embedder.embedder import Embedder, load
 from mtc.embedder.start import choose_length, from_seed, trained_tokenizer
@@ -95,9 +96,19 @@ def prepare(settings: Pretraining, workdir: Path, command: Sequence[str] = ()) -
     step = _compiled(settings, model, loss, training)
     remedies = ["smaller rows", "smaller length", "fewer parameters that are trained (optim.freeze)", "a smaller model"]
     compile_ahead.check(step.needs, compile_ahead.free_memory(), settings.model.dtype, remedies)
-    run = partial(_run, settings, workdir, model, counts, loss, step, prepared, training, held_out)
+    run = MaskedLM(
+      settings=settings,
+      workdir=workdir,
+      model=model,
+      counts=counts,
+      loss=loss,
+      train_step=step,
+      prepared=prepared,
+      training=training,
+      held_out=held_out,
+    )
   else:
-    run = partial(_finish, workdir, model, {})
+    run = functools.partial(_finish, workdir, model, {})
   if parallel.is_main_process():
     records.write_run(workdir, settings, reports, command)
   return run
@@ -212,60 +223,92 @@ def _compiled(settings: Pretraining, model: Embedder, loss: Loss, training: data
   return compile_ahead.Ahead(step, state, [training.step(0)])
 
 
-def _run(
-  settings: Pretraining,
-  workdir: Path,
-  model: Embedder,
-  counts: optim.Counts,
-  loss: Loss,
-  step: compile_ahead.Ahead,
-  prepared: Mapping[str, data.Prepared],
-  training: data.Masker,
-  held_out: data.Masker,
-) -> int:
-  optimizer = optim.make_optimizer(settings.optim, settings.steps)
-  evaluation = parallel.across_devices(lambda params, batch: (params, loss(params, batch, None)[1]))
+@dataclass(kw_only=True)
+class MaskedLM(loop.Job):
+  """The job of `mtc.pretrain`.
 
-  def measure(state: TrainState, taken: int, writer: records.Metrics) -> float:
+  Attributes:
+    settings: the config.
+    workdir: directory of the run.
+    model: the model before training.
+    counts: of its parameters.
+    loss: of `masked_lm_loss`.
+    train_step: compiled for the one shape of the run.
+    prepared: the tokens of each corpus.
+    training: masks the texts of a step.
+    held_out: masks the texts of a measurement.
+  """
+
+  settings: Pretraining
+  workdir: Path
+  model: Embedder
+  counts: optim.Counts
+  loss: Loss
+  train_step: compile_ahead.Ahead
+  prepared: Mapping[str, data.Prepared]
+  training: data.Masker
+  held_out: data.Masker
+
+  def __call__(self) -> int:
+    """Trains to the end, or to `stop_after`, or to a signal; returns the exit code."""
+    ended = loop.run(self, self.workdir)
+    if ended.finished and parallel.is_main_process():
+      lines = [json.loads(line) for line in (self.workdir / "metrics.jsonl").read_text().splitlines()]
+      last = next(line for line in reversed(lines) if "held_out/loss" in line)
+      scores = {name: value for name, value in last.items() if name.startswith("held_out/")}
+      trained = replace(self.model, params=parallel.to_host(ended.state.params["encoder"]))
+      _finish(self.workdir, trained, scores)
+    return ended.code
+
+  def state(self) -> TrainState:
+    """Makes the state before the first step."""
+    optimizer = optim.make_optimizer(self.settings.optim, self.settings.steps)
+    return step_lib.init_state(self.model.params, {}, optimizer, self.settings.optim.freeze)
+
+  def step(self, state: TrainState, batch: Masked) -> tuple[TrainState, dict]:
+    """Takes one step."""
+    return self.train_step(state, batch)
+
+  def batch(self, number: int) -> Masked:
+    """Masks the texts of a step."""
+    return self.training.step(number)
+
+  def start(self, first: int) -> None:
+    """Prints what is trained."""
+    print(_introduction(self.settings, self.counts, self.training, first), flush=True)
+
+  def validate(self, state: TrainState, taken: int, metrics: records.Metrics) -> float:
+    """Measures the loss on texts that are held out; the lowest chooses the best checkpoint."""
     params = parallel.replicate(parallel.to_host(state.params))
     values = []
     for number in range(_HELD_OUT_STEPS):
-      params, metrics = evaluation(params, held_out.step(number))
-      values.append(parallel.to_host(metrics))
+      params, found = self._evaluation(params, self.held_out.step(number))
+      values.append(parallel.to_host(found))
     scores = {f"held_out/{name}": float(np.mean([each[name] for each in values])) for name in values[0]}
-    writer.write(taken, scores)
+    metrics.write(taken, scores)
     return -scores["held_out/loss"]
 
-  def begin(first: int) -> None:
-    print(_introduction(settings, counts, training, first), flush=True)
+  @functools.cached_property
+  def _evaluation(self) -> Callable[[PyTree, Masked], tuple[PyTree, dict]]:
+    return parallel.across_devices(lambda params, batch: (params, self.loss(params, batch, None)[1]))
 
-  def examples(number: int) -> dict[str, list[dict]]:
-    drawn = {name: texts for name, texts in training.texts(number).items() if texts}
+  def examples(self, number: int) -> dict[str, list[dict]]:
+    """The texts of each corpus in a step."""
+    drawn = {name: texts for name, texts in self.training.texts(number).items() if texts}
     return {
-      name: list(data.find_texts(prepared[name], texts, model.tokenizer).values()) for name, texts in drawn.items()
+      name: list(data.find_texts(self.prepared[name], texts, self.model.tokenizer).values())
+      for name, texts in drawn.items()
     }
 
-  origins = {name: each.origin for name, each in prepared.items() if each.origin}
-  speed = loop.Speed(_flops(settings, model), flops.matrix_peak(model.spec.dtype))
-  ended = loop.run(
-    settings,
-    workdir,
-    # Without a name here: the loop lets it go, and the run would keep a second copy.
-    step_lib.init_state(model.params, {}, optimizer, settings.optim.freeze),
-    step,
-    training.step,
-    begin,
-    measure,
-    examples=examples,
-    origins=origins,
-    speed=speed,
-  )
-  if ended.finished and parallel.is_main_process():
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    last = next(line for line in reversed(lines) if "held_out/loss" in line)
-    scores = {name: value for name, value in last.items() if name.startswith("held_out/")}
-    _finish(workdir, replace(model, params=parallel.to_host(ended.state.params["encoder"])), scores)
-  return ended.code
+  @functools.cached_property
+  def origins(self) -> Mapping[str, Origin]:
+    """The files of each corpus."""
+    return {name: each.origin for name, each in self.prepared.items() if each.origin}
+
+  @functools.cached_property
+  def speed(self) -> loop.Speed:
+    """What the speed is measured by."""
+    return loop.Speed(_flops(self.settings, self.model), flops.matrix_peak(self.model.spec.dtype))
 
 
 def _finish(workdir: Path, model: Embedder, scores: Mapping[str, float]) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mtc import data, models, optim, parallel
 from mtc.config import Experiment
+from mtc.data.origin import Origin
 from mtc.embedder import card, save
 from mtc.embedder.embedder import Embedder
 from mtc.embedder.start import make_sampler, model_and_data
@@ -42,7 +43,7 @@ def prepare(experiment: Experiment, workdir: Path, command: Sequence[str] = ()) 
     return lambda: _already_done(workdir)
   skipped: data.SkippedRows = {}
   tables = {which: tables_lib.read_tables(experiment, which, skipped) for which in ("test", "validation")}
-  # As on the tests, see _begin: an evaluator that cannot score its validation says so now, not at a checkpoint.
+  # As on the tests, see `start`: an evaluator that cannot score its validation says so now, not at a checkpoint.
   measured = scoring.tfidf_scores(tables["validation"], experiment.evaluations)
   if experiment.best_metric and experiment.best_metric not in measured:
     raise ValueError(
@@ -135,19 +136,19 @@ def _ready(
   if parallel.is_main_process():
     records.write_run(workdir, experiment, reports, command)
     json_file.write_json(workdir / "leakage.json", _leakage(experiment.on_leak, leaks))
-  return _Run(
-    experiment,
-    workdir,
-    model,
-    counts,
-    prepared,
-    leaks,
-    contrasted,
-    sampler,
-    packer,
-    scored,
-    train_step,
-    free,
+  return Contrastive(
+    settings=experiment,
+    workdir=workdir,
+    model=model,
+    counts=counts,
+    prepared=prepared,
+    leaks=leaks,
+    contrasted=contrasted,
+    sampler=sampler,
+    packer=packer,
+    scored=scored,
+    train_step=train_step,
+    free=free,
   )
 
 
@@ -169,11 +170,29 @@ def _compiled(experiment: Experiment, model: Embedder, packer: data.Packer) -> c
   return compile_ahead.Ahead(step, state, packer.shapes())
 
 
-@dataclass
-class _Run:
-  experiment: Experiment
+@dataclass(kw_only=True)
+class Contrastive(loop.Job):
+  """The job of `mtc.main`: several labelling tasks, one encoder.
+
+  Attributes:
+    settings: the experiment.
+    workdir: directory of the run.
+    model: the model before training.
+    counts: of its parameters.
+    prepared: the tokens of each task.
+    leaks: training rows with test texts, by task.
+    contrasted: how many negatives a row of each task has; None for a loss without negatives.
+    sampler: chooses the examples of a step.
+    packer: packs their tokens.
+    scored: the tables that the run is scored on.
+    train_step: compiled for the shapes of the packer.
+    free: bytes of each device before the run, if known.
+    diagnosed: whether there is memory to compare the tasks' gradients.
+  """
+
+  settings: Experiment
   workdir: Path
-  model: Embedder  # untrained
+  model: Embedder
   counts: optim.Counts
   prepared: Mapping[str, data.Prepared]
   leaks: Mapping[str, data.Leaks]
@@ -182,50 +201,59 @@ class _Run:
   packer: data.Packer
   scored: _Scored
   train_step: compile_ahead.Ahead
-  free: int | None  # bytes of each device before the run
-  diagnosed: bool = True  # as long as there is memory for it
+  free: int | None
+  diagnosed: bool = True
 
   def __call__(self) -> int:
     """Trains to the end, or to `stop_after`, or to a signal; returns the exit code."""
-    experiment = self.experiment
-    optimizer = optim.make_optimizer(experiment.optim, experiment.steps)
-    static = models.is_static(self.model.config)  # its few products say nothing of how well the devices are used
-    speed = None if static else loop.Speed(self._flops, flops.matrix_peak(experiment.model.dtype))
-    ended = loop.run(
-      experiment,
-      self.workdir,
-      # Without a name here: the loop lets it go, and the run would keep a second copy.
-      step_lib.init_state(
-        self.model.params, experiment.tasks, optimizer, experiment.optim.freeze, experiment.balancing
-      ),
-      self.train_step,
-      self.packer.step,
-      functools.partial(self._begin, speed.peak if speed else None),
-      self._validate,
-      self._diagnose,
-      self._examples,
-      {name: each.origin for name, each in self.prepared.items() if each.origin},
-      speed,
-    )
+    ended = loop.run(self, self.workdir)
     if ended.finished and parallel.is_main_process():
       self._finish(ended)
     return ended.code
+
+  def state(self) -> TrainState:
+    """Makes the state before the first step."""
+    settings = self.settings
+    optimizer = optim.make_optimizer(settings.optim, settings.steps)
+    return step_lib.init_state(
+      self.model.params, settings.tasks, optimizer, settings.optim.freeze, settings.balancing
+    )
+
+  def step(self, state: TrainState, batch: Step) -> tuple[TrainState, dict]:
+    """Takes one step."""
+    return self.train_step(state, batch)
+
+  def batch(self, number: int) -> Step:
+    """Packs the examples of a step."""
+    return self.packer.step(number)
+
+  @functools.cached_property
+  def speed(self) -> loop.Speed | None:
+    """None for a static embedding: its few products say nothing about how well the devices are used."""
+    if models.is_static(self.model.config):
+      return None
+    return loop.Speed(self._flops, flops.matrix_peak(self.settings.model.dtype))
+
+  @functools.cached_property
+  def origins(self) -> Mapping[str, Origin]:
+    """The files of each task."""
+    return {name: each.origin for name, each in self.prepared.items() if each.origin}
 
   @functools.cached_property
   def _reports(self) -> dict[str, dict]:
     return {name: each.report for name, each in self.prepared.items()}
 
-  def _examples(self, number: int) -> dict[str, list[dict]]:
-    """What each task gave to the step of this number."""
+  def examples(self, number: int) -> dict[str, list[dict]]:
+    """The examples of each task in a step."""
     draws = self.sampler.sample(number)
     return {name: data.examples_of(draw, self.prepared[name], self.model.tokenizer) for name, draw in draws.items()}
 
   @functools.cached_property
   def _flops(self) -> Callable[[Step], float]:
-    params = step_lib.init_params(self.model.params, self.experiment.tasks)
-    trained, _ = optim.split(params, self.experiment.optim.freeze)
+    params = step_lib.init_params(self.model.params, self.settings.tasks)
+    trained, _ = optim.split(params, self.settings.optim.freeze)
     work = models.training_work(self.model.config, self.model.params, trained["encoder"])
-    return flops.step_flops(work, self.experiment.tasks, self.model.width)
+    return flops.step_flops(work, self.settings.tasks, self.model.width)
 
   @functools.cached_property
   def _inference(self) -> Embedder:
@@ -236,16 +264,17 @@ class _Run:
     """The embedder with these parameters of the encoder, as it will be loaded from the export."""
     return replace(self._inference, params=models.merge_lora(params, self.model.spec.lora))
 
-  def _begin(self, peak: float | None, first: int) -> None:
-    print(self._introduction(peak, first), flush=True)
+  def start(self, first: int) -> None:
+    """Prints what is trained, and scores TF-IDF."""
+    print(self._introduction(self.speed.peak if self.speed else None, first), flush=True)
     if parallel.is_main_process():
       # Counting words goes through every evaluator, so that one that cannot score its test says so now. The untrained
       # model is scored at the end: nobody waits for it before the first step.
-      scoring.before(self.workdir / "before.json", self.scored.test, self.experiment.evaluations)
+      scoring.before(self.workdir / "before.json", self.scored.test, self.settings.evaluations)
 
   def _introduction(self, peak: float | None, first: int) -> str:
     """What is trained and on what; `peak` is None where the encoder is a static embedding."""
-    experiment = self.experiment
+    experiment = self.settings
     batch = self.packer.step(first)
     lines = [
       f"{'task':18} {'examples':>9} {'texts':>9} {'tokens/text':>11} {'cut':>6} {'skipped':>7} "
@@ -305,9 +334,9 @@ class _Run:
     state = self.counts.state_bytes
     return f"memory per device: about {(state + kept) / 2**20:,.0f} MiB{free}"
 
-  def _validate(self, state: TrainState, taken: int, writer: records.Metrics) -> float | None:
+  def validate(self, state: TrainState, taken: int, metrics: records.Metrics) -> float | None:
     """Scores the validation splits where one is due; returns what the best checkpoint is chosen by."""
-    experiment = self.experiment
+    experiment = self.settings
     every, apart = experiment.evaluate_every or experiment.steps, experiment.checkpoint_every
     # The first of the regular checkpoints after `every` steps: where a run was interrupted changes nothing.
     due = taken == experiment.steps or (taken % apart == 0 and taken % every < apart)
@@ -315,14 +344,14 @@ class _Run:
       return None
     embedder = self._with(parallel.to_host(state.params["encoder"]))
     scores = scoring.score(embedder.encode, self.scored.validation, experiment.evaluations)
-    writer.write(taken, {f"validation/{name}": value for name, value in scores.items()})
+    metrics.write(taken, {f"validation/{name}": value for name, value in scores.items()})
     if not experiment.best_metric:
       return float(np.mean(list(scoring.primary_metrics(scores).values())))
     return scores[experiment.best_metric]
 
   @functools.cached_property
   def _diagnosis(self) -> Callable[[TrainState, Step], dict[str, Array]]:
-    experiment = self.experiment
+    experiment = self.settings
     return diagnose.make_diagnosis(
       self.model.encoder,
       experiment.tasks,
@@ -334,31 +363,31 @@ class _Run:
 
   @functools.cached_property
   def _collapse(self) -> diagnose.Collapse:
-    batches = [task.batch_size for task in self.experiment.tasks.values()]
-    texts = 2 * (sum(batches) if self.experiment.mixing.kind == "all" else min(batches))
+    batches = [task.batch_size for task in self.settings.tasks.values()]
+    texts = 2 * (sum(batches) if self.settings.mixing.kind == "all" else min(batches))
     return diagnose.Collapse(self.model.width, texts)
 
-  def _diagnose(self, state: TrainState, batch: Step, number: int, writer: records.Metrics) -> bool:
+  def diagnose(self, state: TrainState, batch: Step, number: int, metrics: records.Metrics) -> bool:
     """Measures gradients and geometry where they are due; says whether they were."""
-    every = self.experiment.diagnose_every
+    every = self.settings.diagnose_every
     if not every or number % every or not self.diagnosed:
       return False
     try:
-      metrics = {name: float(value) for name, value in parallel.to_host(self._diagnosis(state, batch)).items()}
+      found = {name: float(value) for name, value in parallel.to_host(self._diagnosis(state, batch)).items()}
     except jax.errors.JaxRuntimeError as error:  # it holds a gradient for each task; the state is as it was
       if "RESOURCE_EXHAUSTED" not in str(error):
         raise
       self.diagnosed = False
       print(f"step {number}: no memory to compare the tasks' gradients, so this is left out; see diagnose_every")
       return True
-    writer.write(number, metrics)
+    metrics.write(number, found)
     if parallel.is_main_process():
-      self._collapse.see(number, metrics)
+      self._collapse.see(number, found)
     return True
 
   def _finish(self, ended: loop.Ended) -> None:
     """Exports the last weights, scores exactly these, and says where everything is."""
-    experiment, workdir = self.experiment, self.workdir
+    experiment, workdir = self.settings, self.workdir
     untrained = self._with(self.model.params)
     before = scoring.before(workdir / "before.json", self.scored.test, experiment.evaluations, untrained.encode)
     params = parallel.to_host(ended.state.params["encoder"])
@@ -379,8 +408,8 @@ class _Run:
 
   def _keeps_backbone(self) -> bool:
     """Whether all of the backbone is frozen: else an adapter of the base would not be the model that was trained."""
-    params = step_lib.init_params(self.model.params, self.experiment.tasks)
-    trained, _ = optim.split(params, self.experiment.optim.freeze)
+    params = step_lib.init_params(self.model.params, self.settings.tasks)
+    trained, _ = optim.split(params, self.settings.optim.freeze)
     return not jax.tree.leaves(trained["encoder"]["backbone"])
 
 

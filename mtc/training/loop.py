@@ -1,7 +1,9 @@
-"""The loop of a run: restore, step, log, save, stop at a signal. Knows no loss, no model and no task."""
+"""The loop of a run: restore, step, log, save, stop at a signal. It knows no loss, no model and no task."""
 
+import abc
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
+from dataclasses import dataclass
 import math
 from pathlib import Path
 import signal
@@ -46,113 +48,116 @@ class Ended(NamedTuple):
   best_step: int | None  # of the best checkpoint; None = nothing was measured
 
 
-def run(
-  settings: config.Run,
-  workdir: Path,
-  state: TrainState,
-  train_step: Callable[[TrainState, Any], tuple[TrainState, dict]],
-  make_batch: Callable[[int], Any],
-  begin: Callable[[int], None],
-  measure: Callable[[TrainState, int, records.Metrics], float | None],
-  diagnose: Callable[[TrainState, Any, int, records.Metrics], bool] = lambda state, batch, step, writer: False,
-  examples: Callable[[int], Mapping[str, Any]] = lambda number: {},
-  origins: Mapping[str, Origin] = MappingProxyType({}),
-  speed: Speed | None = None,
-) -> Ended:
-  """Takes the steps that are left, to the end, to `stop_after` or to a signal.
+class Job(abc.ABC):
+  """What the loop trains. Contrastive training and masked language modelling each implement it.
+
+  Attributes:
+    settings: steps, intervals and limits of the run.
+    origins: files of the training data, by task or corpus; checked whenever a checkpoint is saved.
+    speed: None = the share of the peak is not measured.
+  """
+
+  settings: config.Run
+  origins: Mapping[str, Origin] = MappingProxyType({})
+  speed: Speed | None = None
+
+  @abc.abstractmethod
+  def state(self) -> TrainState:
+    """Makes the state before the first step; a checkpoint replaces it."""
+
+  @abc.abstractmethod
+  def step(self, state: TrainState, batch: Any) -> tuple[TrainState, dict]:
+    """Takes one step, as `training.step.make_step` makes it; the state that goes in is donated."""
+
+  @abc.abstractmethod
+  def batch(self, number: int) -> Any:
+    """Makes the batch of a step from its number alone."""
+
+  @abc.abstractmethod
+  def start(self, first: int) -> None:
+    """Prints what will be trained, before the step of number `first`."""
+
+  @abc.abstractmethod
+  def validate(self, state: TrainState, taken: int, metrics: records.Metrics) -> float | None:
+    """Writes validation scores where they are due; returns the one that chooses the best checkpoint, if any."""
+
+  def diagnose(self, state: TrainState, batch: Any, number: int, metrics: records.Metrics) -> bool:
+    """Measures more about a step before it is taken, counted from 1; returns whether it did."""
+    return False
+
+  def examples(self, number: int) -> Mapping[str, Any]:
+    """The texts of a step by task, as JSON; they are written if its loss is not finite."""
+    return {}
+
+
+@dataclass(kw_only=True)
+class _Open:
+  """What a run holds open while it takes steps."""
+
+  checkpoints: Checkpoints
+  metrics: records.Metrics
+  profile: "_Profile"
+  watch: "_Watch"
+
+
+def run(job: Job, workdir: Path) -> Ended:
+  """Takes the remaining steps, to the end, to `stop_after` or to a signal.
 
   Args:
-    settings: steps, and what steers them.
-    workdir: where checkpoints and metrics are.
-    state: before the first step; a checkpoint replaces it.
-    train_step: of `step.make_step`.
-    make_batch: the batch of a step, from its number alone.
-    begin: is told the number of steps taken before, once they are known.
-    measure: (state, step, writer) -> what the best checkpoint is chosen by, if anything.
-    diagnose: (state before a step, its batch, its number from 1 on, writer) -> whether it did anything.
-    examples: what the batch of a step holds, for people, as JSON by task; asked for where a step is not finite.
-    origins: of the training data, by task or corpus; looked at when a checkpoint is saved.
-    speed: None = the share of the peak is not measured.
+    job: what is trained.
+    workdir: directory of checkpoints and metrics.
 
   Raises:
-    FloatingPointError: a step was not finite, as the settings say; names the file that says what it held.
-    ValueError: the training data changed, or `measure` cannot; what was trained before is saved.
-    OSError: the disk is full, or refuses, or a checkpoint cannot be read back.
+    FloatingPointError: a step was not finite, under the settings that stop there; names the file of its texts.
+    ValueError: the training data changed, or `job.validate` failed; what was trained before is saved.
+    OSError: the disk is full or cannot be written, or a checkpoint cannot be read back.
   """
+  settings = job.settings
   if parallel.is_main_process():
     mend_scores(bucket.checkpoints(workdir))
-  parallel.meet("the checkpoints")
+  parallel.barrier("the checkpoints")
   with contextlib.closing(Checkpoints(bucket.checkpoints(workdir))) as checkpoints:
+    state = job.state()
     state, first = checkpoints.restore(state) or (state, 0)
     state = parallel.replicate(state)
-    begin(first)
-    parallel.meet("the first step")
-    with contextlib.closing(records.Metrics(workdir, first, parallel.is_main_process())) as writer:
-
-      def measured(now: TrainState, taken: int) -> float | None:
-        return measure(now, taken, writer)
-
-      def diagnosed(now: TrainState, batch: Any, step: int) -> bool:
-        return diagnose(now, batch, step, writer)
-
-      watch = _Watch(settings, workdir, examples, speed)
-      with contextlib.closing(_Profile(settings.profile_at, workdir / "profile")) as profile:
-        state, reached, stopped = _steps(
-          settings,
-          state,
-          first,
-          train_step,
-          make_batch,
-          checkpoints,
-          writer,
-          watch,
-          measured,
-          diagnosed,
-          origins,
-          profile,
-        )
+    job.start(first)
+    parallel.barrier("the first step")
+    with (
+      contextlib.closing(records.Metrics(workdir, first, parallel.is_main_process())) as metrics,
+      contextlib.closing(_Profile(settings.profile_at, workdir / "profile")) as profile,
+    ):
+      held = _Open(checkpoints=checkpoints, metrics=metrics, profile=profile, watch=_Watch(job, workdir))
+      state, reached, stopped = _steps(job, state, first, held)
     best = checkpoints.best_step()
   if stopped:
     name = signal.Signals(stopped).name
-    print(f"{name}: saved at step {reached} of {settings.steps}; the same command goes on from there")
+    print(f"{name}: saved at step {reached} of {settings.steps}; run the same command to resume")
     return Ended(state, False, STOPPED[signal.Signals(stopped)], best)
   if reached < settings.steps:
-    print(f"stopped at step {reached} of {settings.steps}, as stop_after says; the same command without it goes on")
+    print(f"stopped at step {reached} of {settings.steps} as stop_after asks; run the command without it to resume")
   return Ended(state, reached >= settings.steps, 0, best)
 
 
-def _steps(
-  settings: config.Run,
-  state: TrainState,
-  first: int,
-  train_step: Callable[[TrainState, Any], tuple[TrainState, dict]],
-  make_batch: Callable[[int], Any],
-  checkpoints: Checkpoints,
-  writer: records.Metrics,
-  watch: "_Watch",
-  measure: Callable[[TrainState, int], float | None],
-  diagnose: Callable[[TrainState, Any, int], bool],
-  origins: Mapping[str, Origin],
-  profile: "_Profile",
-) -> tuple[TrainState, int, int]:
-  """Runs the steps from `first` on; returns the state, the steps taken, and the signal that ended it or 0."""
+def _steps(job: Job, state: TrainState, first: int, held: _Open) -> tuple[TrainState, int, int]:
+  """Takes the steps from `first` on; returns the state, the steps taken, and the signal that ended it or 0."""
+  settings, checkpoints, watch = job.settings, held.checkpoints, held.watch
   end = max(min(settings.stop_after or settings.steps, settings.steps), first)
   schedule = optim.make_schedule(settings.optim, settings.steps)
   watch.restart()
   taken = saved = first
   bar = Bar(total=settings.steps, initial=first, unit="step", disable=not parallel.is_main_process(), mininterval=0.5)
-  batches = data.make_input(make_batch, first, end, settings.input)
+  batches = data.make_input(job.batch, first, end, settings.input)
   stopped, agree = 0, parallel.Agreement()
   with _signals() as seen, contextlib.closing(batches), contextlib.closing(bar):
     while taken < end and not (stopped := agree(_first(seen))):
       waiting = time.perf_counter()
       _, batch = next(batches)
       waited = time.perf_counter() - waiting
-      if diagnose(state, batch, taken + 1) | profile.turn(state, taken + 1):
+      if job.diagnose(state, batch, taken + 1, held.metrics) | held.profile.turn(state, taken + 1):
         watch.restart()
         waited = 0.0  # the devices had the steps before to do, and then this
       watch.made(batch, waited)
-      state, metrics = train_step(state, batch)
+      state, metrics = job.step(state, batch)
       if taken == first:
         bar.unpause()  # compiling says nothing about the time that is left
       taken += 1
@@ -160,16 +165,16 @@ def _steps(
       bar.update()
       if taken % settings.log_every == 0 or taken == end:
         row = watch.row() | {"learning_rate": float(np.asarray(schedule(taken - 1)))}
-        writer.write(taken, row)
+        held.metrics.write(taken, row)
         bar.set_postfix_str(_postfix(row), refresh=False)
       if taken % settings.checkpoint_every == 0 or taken == end:
         watch.check()
-        _check_mapped(origins)
+        _check_mapped(job.origins)
         checkpoints.wait()  # here, where no host copy of the state is needed yet: what is read back is as large
         host = parallel.to_host(state)
         check_finite(host, taken)
         try:
-          best = measure(state, taken)
+          best = job.validate(state, taken, held.metrics)
         except (ValueError, OSError):
           checkpoints.save(host, taken)
           checkpoints.wait()
@@ -177,11 +182,11 @@ def _steps(
         checkpoints.save(host, taken, best)
         del host  # else a second copy of the state stays in memory until the next one
         saved = taken
-        _check_unchanged(origins, checkpoints, taken)
+        _check_unchanged(job.origins, checkpoints, taken)
         watch.restart()
     if saved < taken:  # a signal came between two checkpoints
       watch.check()
-      _check_mapped(origins)
+      _check_mapped(job.origins)
       checkpoints.wait()
       host = parallel.to_host(state)
       check_finite(host, taken)
@@ -221,10 +226,8 @@ def _first(seen: list[int]) -> int:
 class _Watch:
   """What the loop has seen since the last logged line, and whether the steps stay finite."""
 
-  def __init__(
-    self, settings: config.Run, workdir: Path, examples: Callable[[int], Mapping[str, Any]], speed: Speed | None
-  ):
-    self._settings, self._workdir, self._held, self._speed = settings, workdir, examples, speed
+  def __init__(self, job: Job, workdir: Path):
+    self._settings, self._workdir, self._held, self._speed = job.settings, workdir, job.examples, job.speed
     self._sent: list[tuple[int, dict]] = []  # steps whose metrics were not read yet: one, or two for a moment
     self._skipped = 0
     self.restart()

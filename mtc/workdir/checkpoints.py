@@ -163,7 +163,7 @@ class Checkpoints:
           f"the checkpoint of step {saved.step} was written to {self._directory} and cannot be read back, so it is not "
           f"saved ({error}). Check the disk; the same command goes on from the newest checkpoint that can be read"
         ) from error
-    parallel.meet(f"the checkpoint of step {saved.step}")
+    parallel.barrier(f"the checkpoint of step {saved.step}")
 
   def close(self) -> None:
     """Waits for what is being written, and releases the directory; `wait` before it reads it back."""

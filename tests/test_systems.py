@@ -1,4 +1,4 @@
-"""What the command line names as contenders, and what they cost."""
+"""What the command line names as systems, and what they cost."""
 
 import json
 from pathlib import Path
@@ -54,7 +54,7 @@ def test_a_model_is_named_by_its_run_and_a_path_may_hold_an_equals_sign(folder, 
     (["nowhere.npy"], r"nowhere\.jsonl, the texts of nowhere\.npy, is not there"),
     (["api=h#m"], "is not URL#MODEL"),
     (["api=http://h/v1"], "has no name|is not URL#MODEL"),
-    (["a=api=http://h/v1#m,dimensions=few"], "dimensions=few of the contender"),
+    (["a=api=http://h/v1#m,dimensions=few"], "dimensions=few of the system"),
   ],
 )
 def test_what_cannot_be_understood(folder, given, message):
@@ -119,7 +119,7 @@ def test_a_model_is_scored_with_its_first_dimensions(folder, make_embedder):
   np.testing.assert_allclose(vectors, cut / np.linalg.norm(cut, axis=1, keepdims=True), atol=1e-6)
   assert first.cost().dimensions == 3
   for dim in ("0", "9", "many", ""):
-    with pytest.raises(ValueError, match=rf"dim={dim} of the contender 'run/export,dim={dim}' is not in 1..8"):
+    with pytest.raises(ValueError, match=rf"dim={dim} of the system 'run/export,dim={dim}' is not in 1..8"):
       parse([f"run/export,dim={dim}"], "", endpoint)
 
 
