@@ -6,13 +6,11 @@ An option with a comma is swept: each combination prints one JSON line. The four
 once more (in blocks they are not kept), and the gradients of both sides; `floor_seconds` is the time of them alone, a
 block of columns at a time, on the same devices, and `ratio` is the loss's time over it. `temp_mib` is what the compiled
 loss and its gradient hold on one device besides the embeddings, by XLA's own analysis. Data and TensorFlow are not
-needed. With `--devices` each has its part of the rows, and the columns are those of all; of the versions `ring` is
-blocked, and sends the columns from device to device instead of gathering them.
+needed. With `--devices` each device has its part of the rows, and the columns are those of all devices.
 """
 
 import argparse
 from collections.abc import Callable
-import dataclasses
 import itertools
 import json
 import statistics
@@ -28,7 +26,7 @@ from mtc import parallel
 from mtc.multitask import forward
 from mtc.types import Array, Batch
 
-VERSIONS = ("whole", "blocked", "ring")
+VERSIONS = ("whole", "blocked")
 SWEPT = ("rows", "dim", "loss", "version")
 
 
@@ -50,7 +48,6 @@ def measure(options: argparse.Namespace, rows: int, dim: int, loss: str, version
   """Times one setting."""
   slots, examples = make(rows, dim, options.keys, parallel.device_count())
   spec = step_benchmark.LOSSES[loss](0 if version == "whole" else options.block)
-  spec = dataclasses.replace(spec, ring=version == "ring")
 
   def of(slots: Array, examples: Batch) -> Array:
     return forward.task_loss(spec, spec.init(), slots, examples)

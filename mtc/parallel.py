@@ -16,7 +16,6 @@ from typing import Any
 
 import jax
 from jax import flatten_util
-from jax.extend.core import jaxpr_as_fun
 import jax.numpy as jnp
 import numpy as np
 
@@ -199,80 +198,6 @@ def map_over_devices(function: Callable) -> Callable:
 def gather(tree: PyTree) -> PyTree:
   """Concatenates every leaf `[n, ...]` of all devices, in their order, to `[devices * n, ...]`. Gradients flow back."""
   return jax.tree.map(lambda x: jax.lax.all_gather(x, _AXIS, tiled=True), tree)
-
-
-def around(function: Callable[[PyTree], PyTree], part: PyTree) -> PyTree:
-  """Applies `function` to this device's part of something, then to those of the others, and stacks `[devices, ...]`.
-
-  The parts go from each device to the next until they are home again, so that a device holds one of them at a time. The
-  gradient (reverse mode only) sends them round once more and computes `function` anew; what it asks of a part travels
-  with it. Like all collectives it runs in what `across_devices` or `measure_across_devices` runs, and nowhere else.
-
-  Args:
-    function: of a part. What it closes over stays on its device, and may be differentiated too.
-    part: of this device; leaves that are not floating are no matter of the gradient.
-
-  Returns:
-    The results in the order in which the parts came: this device's, then that of the one before it, and so on.
-  """
-  leaves, tree = jax.tree.flatten(part)
-  # A custom gradient may not close over tracers: what `function` closes over becomes arguments.
-  closed, shape = jax.make_jaxpr(lambda *leaves: function(tree.unflatten(leaves)), return_shape=True)(*leaves)
-
-  def call(floats: PyTree, others: PyTree) -> PyTree:
-    leaves, kept = (_join(*pair) for pair in zip(floats, others, strict=True))
-    program = jaxpr_as_fun(closed.replace(consts=kept))
-    return jax.tree.unflatten(jax.tree.structure(shape), program(*leaves))
-
-  (floats, others), (kept_floats, kept_others) = _split(leaves), _split(closed.consts)
-  return _around(call, (floats, kept_floats), (others, kept_others))
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _around(call: Callable[[PyTree, PyTree], PyTree], floats: PyTree, others: PyTree) -> PyTree:
-  """`call` takes (what travels, what stays), once of floating leaves, once of the others."""
-  (parts, kept), (other_parts, other_kept) = floats, others
-
-  def turn(parts: PyTree, _: None) -> tuple[PyTree, PyTree]:
-    return _pass_on(parts), call((parts[0], kept), (parts[1], other_kept))
-
-  return jax.lax.scan(turn, (parts, other_parts), length=jax.lax.psum(1, _AXIS))[1]
-
-
-def _around_forward(call: Callable, floats: PyTree, others: PyTree) -> tuple[PyTree, PyTree]:
-  return _around(call, floats, others), (floats, others)
-
-
-def _around_backward(call: Callable, saved: PyTree, asked: PyTree) -> tuple[PyTree, None]:
-  (parts, kept), (other_parts, other_kept) = saved
-
-  def turn(carry: PyTree, asked: PyTree) -> tuple[PyTree, None]:
-    parts, other_parts, of_parts, of_kept = carry
-    pull = jax.vjp(lambda parts, kept: call((parts, kept), (other_parts, other_kept)), parts, kept)[1]
-    of_parts, of_kept = jax.tree.map(jnp.add, (of_parts, of_kept), pull(asked))
-    return (*_pass_on((parts, other_parts, of_parts)), of_kept), None
-
-  zeros = jax.tree.map(jnp.zeros_like, (parts, kept))
-  (_, _, of_parts, of_kept), _ = jax.lax.scan(turn, (parts, other_parts, *zeros), asked)
-  return (of_parts, of_kept), None
-
-
-_around.defvjp(_around_forward, _around_backward)
-
-
-def _split(leaves: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-  """[1.0, 2] -> [1.0, None], [None, 2]"""
-  floating = [jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in leaves]
-  return ([x if f else None for f, x in zip(floating, leaves)], [None if f else x for f, x in zip(floating, leaves)])
-
-
-def _join(floats: Sequence[Any], others: Sequence[Any]) -> list[Any]:
-  return [other if leaf is None else leaf for leaf, other in zip(floats, others, strict=True)]
-
-
-def _pass_on(tree: PyTree) -> PyTree:
-  devices = jax.lax.psum(1, _AXIS)
-  return jax.lax.ppermute(tree, _AXIS, [(i, (i + 1) % devices) for i in range(devices)])
 
 
 def row_offset(examples: int) -> Array:

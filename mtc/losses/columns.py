@@ -7,12 +7,11 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from mtc import parallel
 from mtc.types import Array, Embeddings, PyTree
 
 
 class Columns(NamedTuple):
-  """One kind of text of all devices, in a ring of one: the anchors, the positives or the hard negatives."""
+  """One kind of text of all devices: the anchors, the positives or the hard negatives."""
 
   vectors: Array  # float[columns, dim]
   keys: Array  # i32[columns, m]; negative = none
@@ -29,9 +28,9 @@ class Rows(NamedTuple):
   index: Array  # i32[rows], their rows of `everyone`
 
 
-def queries(examples: Embeddings, offset: Array | int = 0) -> Columns:
-  """The anchors of examples, of which the first is row `offset` of `everyone`."""
-  owner = offset + jnp.arange(examples.weight.shape[0])
+def queries(examples: Embeddings) -> Columns:
+  """The anchors of the examples of all devices."""
+  owner = jnp.arange(examples.weight.shape[0])
   teacher = None if examples.teacher is None else examples.teacher[:, 0]
   return Columns(full_precision(examples.anchor), examples.keys, owner, examples.weight > 0, teacher)
 
@@ -42,14 +41,14 @@ def positives(examples: Embeddings) -> Array:
   return examples.positive
 
 
-def documents(examples: Embeddings, offset: Array | int = 0) -> Columns:
-  """The positives of examples, of which the first is row `offset` of `everyone`; there must be some."""
+def documents(examples: Embeddings) -> Columns:
+  """The positives of the examples of all devices; there must be some."""
   teacher = None if examples.teacher is None else examples.teacher[:, 1]
-  return queries(examples, offset)._replace(vectors=full_precision(positives(examples)), teacher=teacher)
+  return queries(examples)._replace(vectors=full_precision(positives(examples)), teacher=teacher)
 
 
-def hard_negatives(examples: Embeddings, offset: Array | int = 0) -> Columns | None:
-  """The hard negatives of examples, of which the first is row `offset` of `everyone`; None where there are none.
+def hard_negatives(examples: Embeddings) -> Columns | None:
+  """The hard negatives of the examples of all devices; None where there are none.
 
   Two examples with three hard negatives each become columns with the owners [0, 0, 0, 1, 1, 1].
   """
@@ -63,7 +62,7 @@ def hard_negatives(examples: Embeddings, offset: Array | int = 0) -> Columns | N
   return Columns(
     vectors=full_precision(examples.negatives).reshape(count * n, dim),
     keys=jnp.full((count * n, 1), -1) if keys is None else keys.reshape(count * n, 1),
-    owner=offset + jnp.repeat(jnp.arange(count), n),
+    owner=jnp.repeat(jnp.arange(count), n),
     real=real.reshape(-1),
     teacher=None if teacher is None else teacher[:, 2:].reshape(count * n, -1),
   )
@@ -79,13 +78,13 @@ def own(rows: Rows, columns: Columns) -> Array:
   return rows.index[:, None] == columns.owner[None, :]
 
 
-def meet(rows: Rows, columns: Columns) -> Array:
-  """bool[rows, columns]: the row and the column have a key in common.
+def share_key(rows: Rows, columns: Columns) -> Array:
+  """bool[rows, columns]: the row and the column share a key.
 
   Rows with the keys [[5, 7], [8, -1]] and columns with [[7, 9], [-1, -1], [8, 5]] give
   [[True, False, True], [False, False, True]].
   """
-  # "No key" is another number on either side, so that it meets nothing.
+  # "No key" is another number on either side, so that it equals nothing.
   row_keys = jnp.maximum(rows.keys, -1)
   column_keys = jnp.where(columns.keys < 0, -2, columns.keys)
   return jnp.any(row_keys[:, None, :, None] == column_keys[None, :, None, :], axis=(-1, -2))
@@ -107,30 +106,15 @@ def _products(a: Array, b: Array) -> Array:
   return jnp.matmul(a, b.T, precision=lax.Precision.HIGHEST)
 
 
-def seen(ring: bool, local: Embeddings, everyone: Embeddings, offset: Array | int) -> tuple[Embeddings, Array | int]:
-  """The examples whose columns `summarised` takes, and which row of `everyone` the first of them is."""
-  return (local, offset) if ring else (everyone, 0)
-
-
-def summarised(function: Callable[[Columns], PyTree], columns: Columns, block: int, ring: bool = False) -> PyTree:
+def summarised(function: Callable[[Columns], PyTree], columns: Columns, block: int) -> PyTree:
   """Applies `function` to `block` columns at a time and stacks its results, `[parts, ...]`.
 
   Args:
     function: of some columns.
-    columns: those of all devices, or in a ring those of this device.
-    block: how many at a time. The gradient computes each block again, so that forward and backward hold one block of
-      the logit matrix at a time; the last is filled up with columns that are not real. 0 = all at once, and without
-      a ring nothing is computed twice.
-    ring: the columns travel from device to device, in the gradient once more, and each holds those of one device at a
-      time. The parts then come in another order on each device.
+    columns: those of all devices.
+    block: how many at a time; 0 = all at once. The gradient computes each block again, so that forward and backward
+      hold one block of the logit matrix at a time. The last block is filled up with columns that are not real.
   """
-  if not ring:
-    return _in_blocks(function, columns, block)
-  parts = parallel.around(lambda part: _in_blocks(function, part, block), columns)
-  return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), parts)
-
-
-def _in_blocks(function: Callable[[Columns], PyTree], columns: Columns, block: int) -> PyTree:
   size = columns.owner.shape[0]
   if not 0 < block < size:
     return jax.tree.map(lambda x: x[None], function(columns))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
+from mtc.losses.base import Loss
 from mtc.losses.columns import full_precision, positives
 from mtc.losses.fields import require_positive
 from mtc.types import Array, Embeddings
@@ -14,7 +15,7 @@ _NO_SCORE = "CoSENT got examples without a score; use it with `Scored` examples"
 
 
 @dataclass
-class CoSENT:
+class CoSENT(Loss):
   """`log(1 + sum exp(scale (cosine_i - cosine_j)))` over the pairs of all devices with `score_i < score_j`.
 
   It is one number for the whole set, given to every row. Only the order of the scores matters. Rows of weight 0 are
@@ -32,15 +33,6 @@ class CoSENT:
     """Raises ValueError for a field that cannot be right."""
     require_positive("CoSENT", "scale", self.scale)
 
-  @property
-  def single(self) -> bool:
-    """A score belongs to a pair."""
-    return False
-
-  def teacher_dim(self, dim: int) -> int:
-    """No teacher is needed."""
-    return 0
-
   def negatives(self, local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array:
     """i32[examples]: the pairs whose score is another than the row's."""
     if local.score is None or everyone.score is None:
@@ -48,9 +40,10 @@ class CoSENT:
     other = (local.score[:, None] != everyone.score[None, :]) & (everyone.weight[None, :] > 0)
     return jnp.sum(other, axis=1)
 
-  def init(self) -> dict[str, Array]:
-    """Nothing is learnt."""
-    return {}
+  @property
+  def without_negatives(self) -> str:
+    """All scores of a batch are equal."""
+    return "all scores of a batch are equal; use data with other scores, or a loss such as CosineRegression"
 
   def __call__(self, scalars: dict[str, Array], local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array:
     """f32[examples]; see `Loss`. Raises ValueError for examples without a score."""

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from mtc.losses import columns as cols
+from mtc.losses.base import Loss
 from mtc.losses.fields import require_block, require_positive
 from mtc.types import Array, Embeddings
 
@@ -13,7 +14,7 @@ _ABSENT = -1e30  # finite: see InfoNCE
 
 
 @dataclass
-class EmbeddingDistillation:
+class EmbeddingDistillation(Loss):
   """One minus the cosine of a text's embedding and the teacher's vector of it: the mean over the texts of an example.
 
   Of a teacher with more dimensions, the first are taken and brought back to unit length. They must mean something
@@ -25,9 +26,6 @@ class EmbeddingDistillation:
   cosine; for unit vectors its squared error is `2 / dim` times that.
   """
 
-  def validate(self, dim: int) -> None:
-    """There is no field to be wrong."""
-
   @property
   def single(self) -> bool:
     """A text is compared with what the teacher says of it."""
@@ -36,13 +34,6 @@ class EmbeddingDistillation:
   def teacher_dim(self, dim: int) -> int:
     """As many dimensions as the embeddings have."""
     return dim
-
-  def negatives(self, local: Embeddings, everyone: Embeddings, offset: Array | int) -> None:
-    """None: a text is compared with its teacher's vector only."""
-
-  def init(self) -> dict[str, Array]:
-    """Nothing is learnt."""
-    return {}
 
   def __call__(self, scalars: dict[str, Array], local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array:
     """f32[examples]; see `Loss`. Raises ValueError for no teacher's vectors, or ones of fewer dimensions."""
@@ -65,7 +56,7 @@ class EmbeddingDistillation:
 
 
 @dataclass
-class SimilarityDistillation:
+class SimilarityDistillation(Loss):
   """The divergence `sum_c p_c log(p_c / s_c)` of the similarities of a row from the teacher's.
 
   `s` is the softmax of the cosines of the row's anchor with the positives and hard negatives of all devices, over the
@@ -83,7 +74,6 @@ class SimilarityDistillation:
   temperature: float = 0.05
   teacher_temperature: float = 0.0  # 0 = as `temperature`
   block: int = 0  # columns of the logit matrix that are in memory at a time; 0 = all
-  ring: bool = False  # columns travel from device to device instead of being gathered: less memory on many devices
 
   def validate(self, dim: int) -> None:
     """Raises ValueError for a field that cannot be right."""
@@ -112,10 +102,6 @@ class SimilarityDistillation:
     single = 1 if everyone.positive is None else 0
     return jnp.broadcast_to(jnp.maximum(candidates - 1 - single, 0), local.weight.shape)
 
-  def init(self) -> dict[str, Array]:
-    """Nothing is learnt."""
-    return {}
-
   def __call__(self, scalars: dict[str, Array], local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array:
     """f32[examples]; see `Loss`. Raises ValueError for examples without a teacher's vectors."""
     guide = _required(local, "SimilarityDistillation")[:, 0]
@@ -133,9 +119,9 @@ class SimilarityDistillation:
       difference = jnp.sum(weight * (teacher - student), axis=1)  # 0 where absent: both have the same logit
       return jax.nn.logsumexp(student, axis=1), jax.nn.logsumexp(teacher, axis=1), difference
 
-    seen = cols.seen(self.ring, local, everyone, offset)
-    kinds = [cols.queries(*seen) if local.positive is None else cols.documents(*seen), cols.hard_negatives(*seen)]
-    parts = [cols.summarised(summarise, columns, self.block, self.ring) for columns in kinds if columns is not None]
+    own = cols.queries(everyone) if local.positive is None else cols.documents(everyone)
+    kinds = [own, cols.hard_negatives(everyone)]
+    parts = [cols.summarised(summarise, columns, self.block) for columns in kinds if columns is not None]
     student, teacher, difference = (jnp.concatenate(leaves) for leaves in zip(*parts, strict=True))
     mean = jnp.sum(jax.nn.softmax(teacher, axis=0) * difference, axis=0)
     return mean - jax.nn.logsumexp(teacher, axis=0) + jax.nn.logsumexp(student, axis=0)

@@ -1,13 +1,14 @@
 """InfoNCE: find one's own positive among the texts of all devices."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 import math
 
 import jax
 import jax.numpy as jnp
 
 from mtc.losses import columns as cols
+from mtc.losses.base import Loss
 from mtc.losses.fields import require_block, require_positive
 from mtc.types import Array, Embeddings, PyTree
 
@@ -21,7 +22,7 @@ _MAX_LOG_SCALE = math.log(100)
 
 
 @dataclass
-class InfoNCE:
+class InfoNCE(Loss):
   """The negative log-likelihood of the own positive in a softmax over the texts of all devices.
 
   Row `i` with anchor `q_i` and positive `d_i` has the loss `log sum_c exp(s_c) - s(q_i, d_i)`, where `s` is the cosine
@@ -56,7 +57,6 @@ class InfoNCE:
   partition: str = "joint"  # joint | per_direction
   multi_positive: bool = False  # columns that share a key: True = positives, False = left out
   block: int = 0  # columns of the logit matrix that are in memory at a time; 0 = all
-  ring: bool = False  # columns travel from device to device instead of being gathered: less memory on many devices
   guide: str = ""  # absolute | relative: how far below the positive the margin begins, for a teacher; "" = no guide
   guide_margin: float = 0.0
 
@@ -89,11 +89,6 @@ class InfoNCE:
     if self.guide_margin and not self.guide:
       raise ValueError(f"guide_margin={self.guide_margin} of InfoNCE has no guide; use guide='absolute' or 'relative'")
 
-  @property
-  def single(self) -> bool:
-    """A text is compared with its positive."""
-    return False
-
   def teacher_dim(self, dim: int) -> int:
     """A guide may have any number of dimensions."""
     return int(bool(self.guide))
@@ -124,9 +119,16 @@ class InfoNCE:
     def summary(rows: cols.Rows, columns: cols.Columns, positive: Array, negative: Array) -> Array:
       return jnp.sum(negative & ~positive, axis=1)
 
-    gathered = replace(self, ring=False)
-    parts = [gathered._summarised(direction, summary, local, everyone, offset) for direction in self.directions]
+    parts = [self._summarised(direction, summary, local, everyone, offset) for direction in self.directions]
     return jnp.sum(jnp.concatenate(parts), axis=0)
+
+  @property
+  def without_negatives(self) -> str:
+    """As for any loss, or the guide leaves out too much."""
+    cause = super().without_negatives
+    if self.guide:
+      cause += f", or lower guide_margin ({self.guide_margin}): the guide leaves out what its teacher finds similar"
+    return cause
 
   def _scale(self, scalars: dict[str, Array]) -> Array | float:
     if not self.learn_temperature:
@@ -154,7 +156,7 @@ class InfoNCE:
     rows = cols.local_rows(local.anchor if row_side == "query" else cols.positives(local), local, offset)
 
     def summarise(columns: cols.Columns, hard: bool) -> PyTree:
-      mine, same = cols.own(rows, columns), cols.meet(rows, columns)
+      mine, same = cols.own(rows, columns), cols.share_key(rows, columns)
       real = jnp.broadcast_to(columns.real[None, :], mine.shape)
       if row_side == column_side:
         real &= ~mine  # a text with itself, or a positive with its own hard negatives
@@ -166,15 +168,11 @@ class InfoNCE:
         negative &= ~self._alike(local, row_side, columns)
       return summary(rows, columns, positive, negative)
 
-    seen = cols.seen(self.ring, local, everyone, offset)
-    sides = [(cols.queries(*seen) if column_side == "query" else cols.documents(*seen), False)]
-    negatives = cols.hard_negatives(*seen)
+    sides = [(cols.queries(everyone) if column_side == "query" else cols.documents(everyone), False)]
+    negatives = cols.hard_negatives(everyone)
     if column_side == "doc" and negatives is not None:
       sides.append((negatives, True))
-    parts = [
-      cols.summarised(lambda c, hard=hard: summarise(c, hard), columns, self.block, self.ring)
-      for columns, hard in sides
-    ]
+    parts = [cols.summarised(lambda c, hard=hard: summarise(c, hard), columns, self.block) for columns, hard in sides]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
   def _alike(self, local: Embeddings, row_side: str, columns: cols.Columns) -> Array:

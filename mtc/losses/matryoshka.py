@@ -4,14 +4,14 @@ from dataclasses import dataclass, field
 
 import jax.numpy as jnp
 
+from mtc.losses.base import Loss
 from mtc.losses.columns import full_precision, unit
 from mtc.losses.infonce import InfoNCE
-from mtc.losses.protocol import Loss
 from mtc.types import Array, Embeddings
 
 
 @dataclass
-class Matryoshka:
+class Matryoshka(Loss):
   """The weighted sum of another loss, taken of the first `dims` dimensions, each time brought back to unit length.
 
   The vector [0.6, 0, 0.8] is [1, 0] at `dims=(2,)`. The dimensions share the scalars of the inner loss.
@@ -56,6 +56,10 @@ class Matryoshka:
   def negatives(self, local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array | None:
     """Those of the inner loss."""
     return self.loss.negatives(local, everyone, offset)
+
+  def parts(self) -> list[Loss]:
+    """Those of the inner loss."""
+    return self.loss.parts()
 
   def init(self) -> dict[str, Array]:
     """The scalars of the inner loss."""

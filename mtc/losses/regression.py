@@ -5,12 +5,13 @@ import math
 
 import jax.numpy as jnp
 
+from mtc.losses.base import Loss
 from mtc.losses.columns import full_precision, positives
 from mtc.types import Array, Embeddings
 
 
 @dataclass
-class CosineRegression:
+class CosineRegression(Loss):
   """The squared difference of the cosine and the score, after the score is scaled to [0, 1].
 
   A cosine of 0.5 and a score of 4 on a scale from 0 to 5 have the loss `(0.5 - 0.8)^2 = 0.09`.
@@ -27,22 +28,6 @@ class CosineRegression:
       raise ValueError(f"score_range={self.score_range} of CosineRegression is not two numbers; use e.g. (0, 5)")
     if not self.score_range[0] < self.score_range[1]:
       raise ValueError(f"score_range={self.score_range} of CosineRegression does not rise; put the lower score first")
-
-  @property
-  def single(self) -> bool:
-    """A score belongs to a pair."""
-    return False
-
-  def teacher_dim(self, dim: int) -> int:
-    """No teacher is needed."""
-    return 0
-
-  def negatives(self, local: Embeddings, everyone: Embeddings, offset: Array | int) -> None:
-    """None: a pair is compared with its score only."""
-
-  def init(self) -> dict[str, Array]:
-    """Nothing is learnt."""
-    return {}
 
   def __call__(self, scalars: dict[str, Array], local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array:
     """f32[examples]; see `Loss`. Raises ValueError for examples without a score."""

@@ -1,19 +1,20 @@
 """The sigmoid loss of SigLIP: each pair of texts is a yes-or-no question of its own."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 import math
 
 import jax
 import jax.numpy as jnp
 
 from mtc.losses import columns as cols
+from mtc.losses.base import Loss
 from mtc.losses.fields import require_block, require_positive
 from mtc.types import Array, Embeddings
 
 
 @dataclass
-class Sigmoid:
+class Sigmoid(Loss):
   """Row `i` has the loss `sum_c log(1 + exp(-z_c (cosine(q_i, c) / temperature + bias)))`.
 
   The columns `c` are the positives and hard negatives of all devices; `z` is 1 for the own positive and -1 for the
@@ -30,7 +31,6 @@ class Sigmoid:
   learn: bool = True  # temperature and bias, from these values on
   multi_positive: bool = False  # columns that share a key: True = positives, False = left out
   block: int = 0  # columns of the logit matrix that are in memory at a time; 0 = all
-  ring: bool = False  # columns travel from device to device instead of being gathered: less memory on many devices
 
   def validate(self, dim: int) -> None:
     """Raises ValueError for a field that cannot be right."""
@@ -38,15 +38,6 @@ class Sigmoid:
     require_block("Sigmoid", self.block)
     if not math.isfinite(self.bias):
       raise ValueError(f"bias={self.bias} of Sigmoid is not a number; -10 is usual")
-
-  @property
-  def single(self) -> bool:
-    """A text is compared with its positive."""
-    return False
-
-  def teacher_dim(self, dim: int) -> int:
-    """No teacher is needed."""
-    return 0
 
   def init(self) -> dict[str, Array]:
     """`log_scale = log(1 / temperature)` and `bias`, when they are learnt."""
@@ -75,7 +66,7 @@ class Sigmoid:
     def summary(rows: cols.Rows, columns: cols.Columns, positive: Array, negative: Array) -> Array:
       return jnp.sum(negative, axis=1)
 
-    return replace(self, ring=False)._summarised(summary, local, everyone, offset)
+    return self._summarised(summary, local, everyone, offset)
 
   def _summarised(
     self, summary: Callable[..., Array], local: Embeddings, everyone: Embeddings, offset: Array | int
@@ -84,15 +75,14 @@ class Sigmoid:
     rows = cols.local_rows(local.anchor, local, offset)
 
     def summarise(columns: cols.Columns, hard: bool) -> Array:
-      mine, same = cols.own(rows, columns), cols.meet(rows, columns)
+      mine, same = cols.own(rows, columns), cols.share_key(rows, columns)
       real = jnp.broadcast_to(columns.real[None, :], mine.shape)
       partner = jnp.zeros_like(mine) if hard else mine
       positive = partner | (real & same) if self.multi_positive else partner
       return summary(rows, columns, positive, real & ~same & ~partner)
 
-    seen = cols.seen(self.ring, local, everyone, offset)
-    documents, negatives = cols.documents(*seen), cols.hard_negatives(*seen)
-    parts = cols.summarised(lambda c: summarise(c, False), documents, self.block, self.ring).sum(0)
+    documents, negatives = cols.documents(everyone), cols.hard_negatives(everyone)
+    parts = cols.summarised(lambda c: summarise(c, False), documents, self.block).sum(0)
     if negatives is not None:
-      parts += cols.summarised(lambda c: summarise(c, True), negatives, self.block, self.ring).sum(0)
+      parts += cols.summarised(lambda c: summarise(c, True), negatives, self.block).sum(0)
     return parts

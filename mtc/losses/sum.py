@@ -5,13 +5,13 @@ import functools
 
 import jax.numpy as jnp
 
+from mtc.losses.base import Loss
 from mtc.losses.columns import full_precision
-from mtc.losses.protocol import Loss
 from mtc.types import Array, Embeddings
 
 
 @dataclass
-class Sum:
+class Sum(Loss):
   """The weighted sum of several losses of the same examples, whose texts are encoded once for all of them.
 
   `Sum((CosineRegression(), CoSENT()), weights=(2.0, 0.5))` is `2 CosineRegression + 0.5 CoSENT`, row by row.
@@ -47,6 +47,10 @@ class Sum:
     counts = [loss.negatives(local, everyone, offset) for loss in self.losses]
     known = [count for count in counts if count is not None]
     return functools.reduce(jnp.minimum, known) if known else None
+
+  def parts(self) -> list[Loss]:
+    """The losses of the sum."""
+    return [part for loss in self.losses for part in loss.parts()]
 
   def init(self) -> dict[str, Array]:
     """The scalars of all losses, under `NUMBER_NAME`: `0_log_scale` belongs to the first one."""

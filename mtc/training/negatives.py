@@ -110,29 +110,15 @@ def _examples(draw: Draw, prepared: Prepared) -> Embeddings:
 def _message(loss: losses.Loss, prepared: Prepared, sampler: Sampler, name: str, batches: int) -> str:
   size = len(sampler.draw(name, 0).anchor)
   # The count of a sum is the least of its losses: the one without a negative is named.
-  without = next((one for one in _inner(loss) if _has_none(one, prepared, sampler, name)), loss)
+  without = next((one for one in loss.parts() if _has_none(one, prepared, sampler, name)), loss)
   if size == 1 or (size == 2 and prepared.positive is None and not len(prepared.labels)):
     cause = f"batch_size={size} leaves nothing to compare; use a larger one"
-  elif isinstance(without, losses.CoSENT):
-    cause = "all scores of a batch are equal; use data with other scores, or a loss such as CosineRegression"
   else:
-    cause = (
-      "all texts of a batch share a label, an id or a text with each other, and such texts are no negatives; give the "
-      "task rows of other labels, positives that differ, or hard negatives"
-    )
-    if isinstance(without, losses.InfoNCE) and without.guide:
-      cause += f", or lower guide_margin ({without.guide_margin}): the guide leaves out what its teacher finds similar"
+    cause = without.without_negatives
   return (
     f"no example has a negative for {type(without).__name__} in the first {batches} batches of {size}, so the loss "
     f"could teach nothing: {cause}"
   )
-
-
-def _inner(loss: losses.Loss) -> list[losses.Loss]:
-  """The losses that a loss is made of."""
-  if isinstance(loss, losses.Sum):
-    return [inner for part in loss.losses for inner in _inner(part)]
-  return _inner(loss.loss) if isinstance(loss, losses.Matryoshka) else [loss]
 
 
 def _has_none(loss: losses.Loss, prepared: Prepared, sampler: Sampler, name: str) -> bool:

@@ -167,45 +167,11 @@ def test_blocks_make_the_whole(draw, cases, dtype, rtol):
       assert_close(part, expected, rtol)
 
 
-@pytest.mark.parametrize(("cases", "dtype", "rtol"), [(BLOCKS[1:5], np.float32, 1e-5), (BLOCKS, np.float64, 1e-12)])
-def test_a_ring_of_devices_makes_the_whole(draw, cases, dtype, rtol):
-  """The losses of every row, and all gradients, of columns that are gathered and of columns that travel."""
-  with jax.enable_x64(dtype == np.float64):
-    e = jax.tree.map(lambda x: x.reshape(4, 2, *x.shape[1:]), draw(fillers=(0, 7), dtype=dtype))
-
-    def losses_and_grads(loss, e, within):
-      def total(vectors, scalars):
-        local = e.replace(**vectors)
-        everyone = jax.tree.map(lambda x: jax.lax.all_gather(x, "devices", tiled=True), local)
-        call = within(lambda *given: loss(*given))
-        losses = call(scalars, local, everyone, jax.lax.axis_index("devices") * 2)
-        return jax.lax.psum(jnp.sum(losses * jnp.arange(1.0, 3.0, dtype=dtype)), "devices"), losses
-
-      scalars = jax.tree.map(lambda x: x.astype(dtype), loss.init())
-      grads, losses = jax.grad(total, argnums=(0, 1), has_aux=True)(vectors_of(e), scalars)
-      return losses, grads
-
-    def in_ring(loss, block):
-      inner = {"ring": True, "block": block}
-      return replace(loss, loss=replace(loss.loss, **inner)) if isinstance(loss, Matryoshka) else replace(loss, **inner)
-
-    def over_devices(losses, within=lambda call: call):
-      return jax.pmap(lambda e: [losses_and_grads(loss, e, within) for loss in losses], "devices")(e)
-
-    whole = over_devices([loss for loss, _ in cases])
-    # The columns of a device are 2, and 4 hard negatives.
-    rings = [in_ring(loss, block % 4) for loss, block in cases]
-    for within in (lambda call: call, jax.checkpoint, jax.jit):
-      for ring, expected in zip(over_devices(rings, within), whole, strict=True):
-        assert_close(ring, expected, rtol)
-
-
 def test_eight_devices_have_the_gradients_of_one(draw):
   """Parameters make the vectors; the loss is reduced inside the differentiated function, the gradients averaged."""
   e = draw(examples=16, dim=10, fillers=(5, 15), dtype=np.float32)
   spread = {name: LOSSES[name] for name in SPREAD}
   spread["blocks"] = InfoNCE(directions=BOTH, multi_positive=True, block=10)
-  spread["ring"] = InfoNCE(directions=ALL, multi_positive=True, learn_temperature=True, ring=True)
   weights = np.random.default_rng(3).normal(size=(10, 6)).astype(np.float32)
   params = {name: {"weights": weights, "scalars": loss.init()} for name, loss in spread.items()}
 
@@ -216,7 +182,6 @@ def test_eight_devices_have_the_gradients_of_one(draw):
   def mean(params, loss, e, devices):
     local = e.replace(**{name: embed(params["weights"], x) for name, x in vectors_of(e).items()})
     if devices == 1:
-      loss = replace(loss, ring=False) if isinstance(loss, InfoNCE) else loss  # there is no other device
       losses = loss(params["scalars"], local, local, 0)
       return jnp.sum(losses * e.weight) / jnp.maximum(jnp.sum(e.weight), 1)
     everyone = jax.tree.map(lambda x: jax.lax.all_gather(x, "devices", tiled=True), local)
