@@ -55,8 +55,8 @@ def experiment(data_dir, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def one_diagnosis_and_few_draws(monkeypatch):
-  redraw = experiment_lib.transfer_report.evaluators.redraw
-  monkeypatch.setattr(experiment_lib.transfer_report.evaluators, "redraw", lambda *args: redraw(*args, resamples=50))
+  redraw = experiment_lib.transfer_tables.evaluators.redraw
+  monkeypatch.setattr(experiment_lib.transfer_tables.evaluators, "redraw", lambda *args: redraw(*args, resamples=50))
 
 
 OPTIONS = experiment_lib.Options(seeds=2, budget="examples")
