@@ -37,15 +37,15 @@ STEERING = (
 class Task:
   """One labelling task: where its rows are, how they become pairs, and how the pairs are scored."""
 
-  source: data.Source
-  examples: data.Kind = field(default_factory=data.Pairs)
-  loss: losses.Loss = field(default_factory=losses.InfoNCE)
+  source: data.Source  # where its rows are
+  examples: data.Kind = field(default_factory=data.Pairs)  # how its rows become examples
+  loss: losses.Loss = field(default_factory=losses.InfoNCE)  # how its examples are scored
   batch_size: int = 64  # anchors of a step, over all devices
   weight: float = 1.0  # of its mean loss in the total
   max_length: int = 128  # tokens, special ones included; longer texts are cut and counted
   label_exponent: float = 1.0  # 1: every anchor once an epoch; below 1: labels by size ** exponent; 0: all labels alike
   anchor_role: str = ""  # the name of its prompt in Experiment.prompts; "" = query for Pairs, else document
-  positive_role: str = "document"
+  positive_role: str = "document"  # the name of the prompt of positives and negatives in Experiment.prompts
   teacher: tuple[data.Vectors, ...] = ()  # a vector of each of its texts, for losses that learn from a teacher
   teacher_dim: int = 0  # give the teacher's vectors along so many of their principal axes; 0 = as they are
 
@@ -58,10 +58,10 @@ class Task:
 class Evaluation:
   """What to measure, and on what: the test split at the end, the validation split at checkpoints."""
 
-  source: data.Source
-  examples: data.Kind
-  evaluator: evaluators.Evaluator
-  test: str = "test"
+  source: data.Source  # where its rows are
+  examples: data.Kind  # how its rows become a table
+  evaluator: evaluators.Evaluator  # which scores are computed
+  test: str = "test"  # the split scored at the end
   validation: str = "validation"  # "" = not measured during training
   reference: str = ""  # the split whose labels are known, for evaluators that classify
 
@@ -70,17 +70,17 @@ class Evaluation:
 class Run:
   """What every training run is told, whatever it learns."""
 
-  model: ModelSpec = field(default_factory=ModelSpec)
-  optim: OptimSpec = field(default_factory=OptimSpec)
+  model: ModelSpec = field(default_factory=ModelSpec)  # the encoder, pretrained or from a seed
+  optim: OptimSpec = field(default_factory=OptimSpec)  # AdamW, its schedule, and what is frozen
   data_dir: str = ""  # a folder for each task or corpus; "" = the built-in data
   cache_dir: str = ""  # of tokens and built-in data; "" = the user's cache directory
-  steps: int = 1000
+  steps: int = 1000  # of training, over all tasks
   stop_after: int = 0  # save at this step and end, as if interrupted; 0 = go to the end
-  seed: int = 0
+  seed: int = 0  # of sampling, dropout and new parameters
   input: str = "tf"  # tf = tf.data | threads = the same batches without TensorFlow
-  log_every: int = 10
+  log_every: int = 10  # steps between lines of metrics.jsonl
   profile_at: int = 0  # trace this step and the two after it, into WORKDIR/profile; 0 = none
-  checkpoint_every: int = 200
+  checkpoint_every: int = 200  # steps between checkpoints
   on_nonfinite: str = "stop"  # stop | skip: what a loss or gradient that is not finite does
   nonfinite_limit: int = 10  # skipped updates in a run before it stops after all
   grad_norm_limit: float = 0.0  # a gradient of a greater norm, before clipping, is taken as not finite; 0 = no limit
@@ -112,9 +112,9 @@ class Run:
 class Experiment(Run):
   """A contrastive run: all that decides its outcome, and a few fields that steer it."""
 
-  tasks: dict[str, Task]
-  evaluations: dict[str, Evaluation] = field(default_factory=dict)
-  mixing: data.Mixing = field(default_factory=data.Mixing)
+  tasks: dict[str, Task]  # name -> task; the names appear in metrics and flags
+  evaluations: dict[str, Evaluation] = field(default_factory=dict)  # by name, with which scores begin
+  mixing: data.Mixing = field(default_factory=data.Mixing)  # which tasks a step holds
   prompts: dict[str, str] = field(default_factory=lambda: {"query": "", "document": ""})  # role -> what precedes a text
   balancing: Balancing = field(default_factory=Fixed)  # how tasks share a step: Fixed | Uncertainty | GradNorm | PCGrad
   chunks: int = 1  # GradCache: encode the usual step in so many parts, to save memory
@@ -201,9 +201,9 @@ class Experiment(Run):
 class Corpus:
   """Texts to learn from without labels: all that the training examples of a source hold."""
 
-  source: data.Source
-  examples: data.Kind = field(default_factory=lambda: data.SameLabel(labels="language"))
-  split: str = "train"
+  source: data.Source  # where its texts are
+  examples: data.Kind = field(default_factory=lambda: data.SameLabel(labels="language"))  # the fields of a row
+  split: str = "train"  # the split to train on
 
 
 @dataclass(kw_only=True)
@@ -213,7 +213,7 @@ class Pretraining(Run):
   With `steps=0` and `model.rarity` nothing is trained but the tokenizer: an encoder of words by their rarity.
   """
 
-  corpora: dict[str, Corpus]
+  corpora: dict[str, Corpus]  # name -> corpus
   rows: int = 64  # of the grid of tokens of a step, over all devices
   length: int = 128  # tokens of a row; longer texts give random parts
   mask_rate: float = 0.3  # of the tokens, whole words at a time

@@ -26,11 +26,11 @@ class OptimSpec:
   learning_rate: float = 5e-5  # the peak, reached after the warm-up
   warmup: float = 0.1  # fraction of the steps
   decay: str = "cosine"  # cosine | linear | constant, to 0 at the last step
-  weight_decay: float = 0.01
+  weight_decay: float = 0.01  # of weights; biases, LayerNorm and scalars are not decayed
   clip_norm: float = 1.0  # of the whole gradient; 0 = no clipping
-  b1: float = 0.9
-  b2: float = 0.999
-  eps: float = 1e-8
+  b1: float = 0.9  # decay of the first moment
+  b2: float = 0.999  # decay of the second moment
+  eps: float = 1e-8  # added to the root of the second moment
   layer_decay: float = 1.0  # each layer learns at this fraction of the rate of the one above it
   freeze: tuple[str, ...] = ()  # () = nothing, or the backbone where there is LoRA
 

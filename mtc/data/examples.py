@@ -113,8 +113,8 @@ class SameLabel(Settings):
   grouped: ClassVar[bool] = True
   single: ClassVar[bool] = False
   scored: ClassVar[bool] = False
-  text: str = "text"
-  labels: str = "labels"
+  text: str = "text"  # field of the text
+  labels: str = "labels"  # field of the label, or of a list of labels
 
   def parse(self, place: str, row: Row) -> Example:
     return _without_positive(
@@ -136,7 +136,7 @@ class Texts(Settings):
   grouped: ClassVar[bool] = False
   single: ClassVar[bool] = True
   scored: ClassVar[bool] = False
-  text: str = "text"
+  text: str = "text"  # field of the text
 
   def parse(self, place: str, row: Row) -> Example:
     return _without_positive(
@@ -161,7 +161,7 @@ class Crops(Settings):
   grouped: ClassVar[bool] = False
   single: ClassVar[bool] = False
   scored: ClassVar[bool] = False
-  text: str = "text"
+  text: str = "text"  # field of the text
   share: float = 0.6  # of the words, in each part
   least: int = 6  # words, or else characters; shorter texts are bad rows
 
@@ -198,10 +198,10 @@ class Scored(Settings):
   grouped: ClassVar[bool] = False
   single: ClassVar[bool] = False
   scored: ClassVar[bool] = True
-  a: str = "text_a"
-  b: str = "text_b"
-  score: str = "score"
-  range: tuple[float, float] = (0.0, 5.0)
+  a: str = "text_a"  # field of one text
+  b: str = "text_b"  # field of the other text
+  score: str = "score"  # field of the score
+  range: tuple[float, float] = (0.0, 5.0)  # lowest and highest score
 
   def validate(self) -> None:
     """Raises ValueError for the first field that cannot be right."""
@@ -235,9 +235,9 @@ class Translations(Settings):
   grouped: ClassVar[bool] = True
   single: ClassVar[bool] = False
   scored: ClassVar[bool] = False
-  id: str = "id"
-  text: str = "text"
-  language: str = "language"
+  id: str = "id"  # field that joins translations of one text
+  text: str = "text"  # field of the text
+  language: str = "language"  # field of the language
 
   def parse(self, place: str, row: Row) -> Example:
     identity = fields.required_name(place, row, self.id)

@@ -51,9 +51,9 @@ class Mixing:
   Reference: temperature sampling, arXiv 1907.05019, section 4.2.
   """
 
-  kind: str = "all"
-  temperature: float = 1.0
-  weights: dict[str, float] = field(default_factory=dict)
+  kind: str = "all"  # all | proportional | uniform | temperature | weights
+  temperature: float = 1.0  # for kind='temperature': tasks by size ** (1 / temperature)
+  weights: dict[str, float] = field(default_factory=dict)  # task -> weight, for kind='weights'
 
   def validate(self, tasks: Sequence[str] | Mapping[str, object]) -> None:
     """Raises ValueError for a field that cannot be right for tasks of these names."""

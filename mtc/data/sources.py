@@ -60,7 +60,7 @@ class Jsonl(Settings, InFiles):
       files of a list are read in its order, those of a glob by their names.
   """
 
-  path: str
+  path: str  # file or directory
   files: Mapping[str, Names] = dataclasses.field(default_factory=dict)
 
   def resolve(self, data_dir: str) -> "Jsonl":
@@ -82,8 +82,8 @@ class Jsonl(Settings, InFiles):
 class Parquet(Settings, InFiles):
   """A row a row, `SPLIT.parquet` or `SPLIT-00000-of-00004.parquet` in a directory; `files` as in `Jsonl`."""
 
-  path: str
-  files: Mapping[str, Names] = dataclasses.field(default_factory=dict)
+  path: str  # file or directory
+  files: Mapping[str, Names] = dataclasses.field(default_factory=dict)  # as in Jsonl
 
   def resolve(self, data_dir: str) -> "Parquet":
     return self
@@ -120,7 +120,7 @@ class Text(Settings):
     language: of all lines; "" = as the files are named, up to the first dot: `de.txt.gz` is de.
   """
 
-  path: str
+  path: str  # file or directory
   language: str = ""
 
   def resolve(self, data_dir: str) -> "Text":
@@ -162,7 +162,7 @@ class Beir(Settings, InFiles):
   `score` (the grade) and `language` (the query's). A row of the split `corpus` is a document: `id`, `text`, `language`.
   """
 
-  path: str
+  path: str  # directory with corpus.jsonl, queries.jsonl and qrels/
 
   def resolve(self, data_dir: str) -> "Beir":
     return self
@@ -266,7 +266,7 @@ class Builtin(Tfds):
 class InMemory(Settings):
   """Rows given as lists of dicts, by split; of a pandas.DataFrame these are `frame.to_dict("records")`."""
 
-  rows_by_split: Mapping[str, Sequence[Any]]
+  rows_by_split: Mapping[str, Sequence[Any]]  # split -> rows
 
   def __post_init__(self) -> None:
     self.validate()  # and leave the rows as they are
@@ -317,7 +317,7 @@ class Folder(Settings):
   The folder holds SPLIT.jsonl (or .jsonl.gz), SPLIT.parquet, the BEIR layout, or a prepared TFDS dataset.
   """
 
-  name: str
+  name: str  # of the directory in Experiment.data_dir, or of a built-in task
 
   def resolve(self, data_dir: str) -> Rows:
     """Raises FileNotFoundError if there is no such folder, or nothing in it that can be read."""

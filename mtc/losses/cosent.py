@@ -27,7 +27,7 @@ class CoSENT(Loss):
   sentence-transformers 6.2.
   """
 
-  scale: float = 20.0
+  scale: float = 20.0  # factor of the cosine differences, one over the temperature
 
   def validate(self, dim: int) -> None:
     """Raises ValueError for a field that cannot be right."""

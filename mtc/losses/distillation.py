@@ -71,7 +71,7 @@ class SimilarityDistillation(Loss):
   sentence-transformers 6.2 over `temperature ** 2`, a factor that would change the weight among other tasks.
   """
 
-  temperature: float = 0.05
+  temperature: float = 0.05  # divides the cosines
   teacher_temperature: float = 0.0  # 0 = as `temperature`
   block: int = 0  # columns of the logit matrix that are in memory at a time; 0 = all
 

@@ -51,14 +51,14 @@ class InfoNCE(Loss):
   GISTEmbed, arXiv 2402.16829 section 3, with the margins and the numbers of GISTEmbedLoss of sentence-transformers 6.2.
   """
 
-  temperature: float = 0.05
+  temperature: float = 0.05  # divides the cosines
   learn_temperature: bool = False  # it starts at `temperature`, and stays at 0.01 or above
-  directions: tuple[str, ...] = ("query_to_doc",)
+  directions: tuple[str, ...] = ("query_to_doc",)  # which texts are compared; see above
   partition: str = "joint"  # joint | per_direction
   multi_positive: bool = False  # columns that share a key: True = positives, False = left out
   block: int = 0  # columns of the logit matrix that are in memory at a time; 0 = all
   guide: str = ""  # absolute | relative: how far below the positive the margin begins, for a teacher; "" = no guide
-  guide_margin: float = 0.0
+  guide_margin: float = 0.0  # how far below the positive's cosine a column must be, to the teacher
 
   def validate(self, dim: int) -> None:
     """Raises ValueError for a field that cannot be right."""

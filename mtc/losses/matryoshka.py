@@ -19,7 +19,7 @@ class Matryoshka(Loss):
   Reference: arXiv 2205.13147 eq. 1. The numbers are those of MatryoshkaLoss of sentence-transformers 6.2.
   """
 
-  loss: Loss = field(default_factory=InfoNCE)
+  loss: Loss = field(default_factory=InfoNCE)  # the loss of each prefix
   dims: tuple[int, ...] = ()  # name the full dimension too, or it is not trained
   weights: tuple[float, ...] = ()  # one for each of dims; () = 1 for each
 

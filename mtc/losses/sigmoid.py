@@ -26,7 +26,7 @@ class Sigmoid(Loss):
   Reference: arXiv 2303.15343 eq. 1 and algorithm 1.
   """
 
-  temperature: float = 0.1
+  temperature: float = 0.1  # divides the cosines
   bias: float = -10.0  # negative: nearly all pairs are negatives, and training should not begin by learning that
   learn: bool = True  # temperature and bias, from these values on
   multi_positive: bool = False  # columns that share a key: True = positives, False = left out

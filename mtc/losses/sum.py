@@ -17,7 +17,7 @@ class Sum(Loss):
   `Sum((CosineRegression(), CoSENT()), weights=(2.0, 0.5))` is `2 CosineRegression + 0.5 CoSENT`, row by row.
   """
 
-  losses: tuple[Loss, ...] = ()
+  losses: tuple[Loss, ...] = ()  # the losses to add
   weights: tuple[float, ...] = ()  # one for each of losses; () = 1 for each
 
   @property
