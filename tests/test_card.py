@@ -42,6 +42,7 @@ ENVIRONMENT = {
 }
 BEFORE = {"tfidf": {"tags/map": 0.25}, "untrained": {"tags/map": 0.125, "tags/map/en": 0.5}}
 SCORES = {"tags/map": 0.75, "tags/map/en": 0.875}
+LANGUAGES = [f"{a}{b}" for a in "abc" for b in "abcde"]
 
 
 @pytest.fixture
@@ -85,14 +86,15 @@ def test_the_hub_can_read_the_front_matter(made, experiment, make_embedder):
 
 def test_what_it_says(made, experiment):
   titles = re.findall("^#+ (.*)$", made, re.M)
-  assert titles[1:] == ["Scores", "How to load it", "Tasks", "Training", "Versions"]
+  assert titles[1:] == ["How to load it", "Scores", "Training data", "Training", "Versions"]
   plain = html.unescape(made)
   for fact in (
-    "| tags/map | 0.250 | 0.125 | 0.750 |",
-    "| tags/map/en |  | 0.500 | 0.875 |",
+    "| tags | `map` | 0.250 | 0.125 | 0.750 |",
+    "|  | en |\n| --- | --- |\n| tags | 0.875 |",
     "12,345",
     "temperature=0.07",
-    "| tags | <code>SameLabelRetrieval(limit=77, seed=0)</code> | test |",
+    "SameLabelRetrieval(limit=77, seed=0)",
+    "| tags | <code>Matryoshka(",
     "CoSENT(scale=17.0",
     "OptimSpec(learning_rate=",
     "'find: '",
@@ -102,7 +104,8 @@ def test_what_it_says(made, experiment):
     "8 dimensions",
   ):
     assert fact in plain, fact
-  ((_, config),) = blocks(made, "json")
+  (_, measured), (_, config) = blocks(made, "json")
+  assert json.loads(measured)["scores"] == {"tfidf": BEFORE["tfidf"], "before": BEFORE["untrained"], "after": SCORES}
   assert json.loads(config)["tasks"]["sts"]["weight"] == 0.5
   assert json.loads(config)["tasks"]["sts"]["source"]["rows_by_split"] == {"train": 5}
   assert "x" * 197 + "..." in made and "x" * 198 + "..." not in made
@@ -110,7 +113,7 @@ def test_what_it_says(made, experiment):
 
 def test_no_row_breaks_the_page(made, experiment):
   rendered = re.sub(r"^(`{3,}).*?^\1$", "", made, flags=re.M | re.S)  # what stands in a fence is shown as it is
-  assert "script" not in re.findall(r"<\W*(\w+)", rendered) and rendered.count("</details>") == 1
+  assert "script" not in re.findall(r"<\W*(\w+)", rendered) and rendered.count("</details>") == 2
   assert not re.search("[\u202a-\u202e\x00-\x09\x0b-\x1f]", rendered)
   (table,) = re.findall(r"^Rows of tags:\n\n((?:\|.*\n)+)", made, re.M)
   lines = table.splitlines()
@@ -123,6 +126,19 @@ def test_no_row_breaks_the_page(made, experiment):
 
 def test_names_stay_readable():
   assert card._safe("mrr@10 of search_tweets, _so_ a_b") == "mrr&#64;10 of search_tweets, &#95;so&#95; a_b"
+
+
+def test_the_metrics_of_the_table_are_the_first_ones_and_address_nobody(experiment, make_embedder):
+  scores = {"tags/mrr@10": 0.5, "tags/map": 0.25} | {f"tags/mrr@10/{language}": 0.125 for language in LANGUAGES}
+  page = card.text(experiment, make_embedder(), dict.fromkeys(experiment.tasks, REPORT), {}, {}, scores)
+  assert "| tags | `mrr@10` |  |  | 0.500 |" in page and "`map`" not in page
+  assert "|  | tags |\n| --- | --- |\n| aa | 0.125 |" in page, "more languages than fit as columns are rows"
+  assert page.index("How to load it") < page.index("## Scores") < page.index("## Training")
+
+
+@pytest.mark.parametrize("name, command", [("main.py", "main"), ("transfer/__main__.py", "transfer")])
+def test_the_command_of_a_file_and_of_a_package(name, command):
+  assert card._command([f"/somewhere/mtc/{name}", "--seeds=2"]) == f"python -m mtc.{command} --seeds=2"
 
 
 def test_a_fence_is_longer_than_what_it_holds():
@@ -196,5 +212,5 @@ def test_a_run_leaves_a_card_and_another_one_the_same(data_dir, tmp_path, monkey
     pages.append((tmp_path / name / "export" / "README.md").read_text("utf-8"))
   assert pages[0] == pages[1]
   scores = json.loads((tmp_path / "a" / "evaluation.json").read_text())["scores"]
-  assert "| tags/map | " in pages[0] and f" | {scores['tags/map']:.3f} |" in pages[0]
-  assert "tags/map/de" in pages[0] and "By language" in pages[0] and "python -m mtc.main --config=c.py" in pages[0]
+  assert "| tags | `map` | " in pages[0] and f" | {scores['tags/map']:.3f} |" in pages[0]
+  assert "tags/map/de" in pages[0] and "by language" in pages[0] and "python -m mtc.main --config=c.py" in pages[0]

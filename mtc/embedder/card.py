@@ -1,4 +1,4 @@
-"""The model card: what a stranger needs to use an export, to judge it and to train it again."""
+"""The model card: how to use an export, its scores, its training data, and how to train it again."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 import itertools
@@ -16,6 +16,7 @@ from mtc import data, models
 from mtc.config import Experiment, to_dict
 from mtc.embedder.embedder import Embedder
 
+_MOST_COLUMNS = 12  # languages that are columns of a table
 _LONGEST = 200  # characters of a sample's text
 _LONGEST_CARD = 100_000  # characters of another model's card
 _CARRIED = ("license", "license_name", "license_link", "language")  # from a card to that of a model made from it
@@ -56,37 +57,26 @@ def text(
   parts = [
     _front_matter(experiment, languages),
     f"# Text embeddings of {embedder.width} dimensions",
-    f"Trained with `mtc` on {len(experiment.tasks)} labelling tasks ({_safe(tasks)}) from {_start(experiment)}. "
-    + _sizes(embedder),
-    _prompts(embedder),
-    "## Scores",
-    "On the test splits; TF-IDF counts words, and *before* is the model that the training started from.",
-    _table(
-      ["", "TF-IDF", "before", "after"],
-      [
-        [_safe(name), *_cells(name, before, scores)]
-        for name in scores
-        if name.count("/") == 1 and not name.endswith("/left_out")
-      ],
-    ),
-    _table(
-      ["evaluation", "measured by", "split"],
-      [
-        [_safe(name), _code(repr(evaluation.evaluator)), _safe(evaluation.test)]
-        for name, evaluation in experiment.evaluations.items()
-        if any(measured.startswith(f"{name}/") for measured in scores)
-      ],
-    ),
-    *_skipped(experiment, skipped or {}),
-    *_by_language(before, scores),
+    f"Trained with `mtc` on {len(experiment.tasks)} labelling tasks ({_safe(tasks)}), starting from "
+    f"{_start(experiment)}. {_sizes(embedder)}",
     *_loading(embedder),
-    "## Tasks",
+    _prompts(embedder),
+    *_scores(experiment, before, scores),
+    *_skipped(experiment, skipped or {}),
+    "## Training data",
     _table(
-      ["task", "kind", "examples", "texts", "tokens a text", "languages", "batch", "weight", "loss", "data"],
+      ["task", "kind", "examples", "texts", "tokens per text", "languages"],
       [_task(experiment, name, reports[name]) for name in experiment.tasks],
     ),
     *(part for name in experiment.tasks for part in _samples(experiment, name)),
     "## Training",
+    _table(
+      ["task", "loss", "batch", "weight", "fingerprint of the data"],
+      [
+        [_safe(name), _code(repr(t.loss)), str(t.batch_size), f"{t.weight:g}", _code(reports[name]["fingerprint"][:12])]
+        for name, t in experiment.tasks.items()
+      ],
+    ),
     _table(
       ["", ""],
       [
@@ -94,7 +84,7 @@ def text(
         *([[name, _code(repr(getattr(experiment, name)))] for name in ("optim", "mixing", "balancing", "model")]),
       ],
     ),
-    "How it was started, and every setting; the same versions on as many of the same devices give the same weights.",
+    "This command started it. The same versions on as many of the same devices give the same weights.",
     _fenced(_command(environment.get("command", ())), "sh"),
     _details("The resolved config", json.dumps(_without_rows(to_dict(experiment)), indent=2, ensure_ascii=False)),
     "## Versions",
@@ -124,8 +114,8 @@ def of_average(embedder: Embedder, shares: Mapping[str, float]) -> str:
     "The average of the weights of several models that `mtc` was given; their own cards say how they were trained. "
     + _sizes(embedder),
     _table(["model", "share"], [[_code(name), f"{share:g}"] for name, share in shares.items()]),
-    _prompts(embedder),
     *_loading(embedder),
+    _prompts(embedder),
   ]
   return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -156,9 +146,9 @@ def of_shrunk(embedder: Embedder, report: Mapping[str, Any], teacher: str = "") 
         ["bytes of weights and tokenizer", *(f"{report['bytes'][when]:,}" for when in ("before", "after"))],
       ],
     ),
+    *(_loading(embedder)[:3] + [_OTHER_TOOLS] if report["dtype"] == "q4_0" else _loading(embedder)[:5]),
     _prompts(embedder),
     *_coverage(report),
-    *(_loading(embedder)[:3] + [_OTHER_TOOLS] if report["dtype"] == "q4_0" else _loading(embedder)[:5]),
     *_carried(body),
   ]
   return "\n\n".join(part for part in parts if part) + "\n"
@@ -227,7 +217,7 @@ def _sizes(embedder: Embedder) -> str:
 
 
 def _front_matter(experiment: Experiment, languages: Iterable[str]) -> str:
-  """What the Hugging Face hub reads. Strings are JSON, which is YAML too, whatever they hold."""
+  """What the Hugging Face hub reads."""
   known = [language for language in languages if _LANGUAGE.fullmatch(language)]
   fields: dict[str, Any] = {"language": known} if known else {}
   base = experiment.model.pretrained
@@ -242,13 +232,11 @@ def _is_hub_name(model: str) -> bool:
 
 
 def _yaml(fields: Mapping[str, Any]) -> str:
-  fields = {
-    "library_name": "sentence-transformers",
-    "pipeline_tag": "sentence-similarity",
-    "tags": ["sentence-transformers", "sentence-similarity", "feature-extraction", "mtc"],
-    **fields,
-  }
-  return "\n".join(["---", *(f"{name}: {json.dumps(value)}" for name, value in fields.items()), "---"])
+  from huggingface_hub import ModelCardData  # 0.3 s to import
+
+  tags = ["sentence-transformers", "sentence-similarity", "feature-extraction", "mtc"]
+  about = {"library_name": "sentence-transformers", "pipeline_tag": "sentence-similarity", "tags": tags}
+  return f"---\n{ModelCardData(**about, **fields).to_yaml()}\n---"
 
 
 def _start(experiment: Experiment) -> str:
@@ -259,7 +247,8 @@ def _prompts(embedder: Embedder) -> str:
   prompts = {role: prompt for role, prompt in embedder.prompts.items() if prompt}
   if not prompts:
     return ""
-  return "What precedes a text: " + ", ".join(f"{_code(p)} for the role {_safe(r)}" for r, p in prompts.items()) + "."
+  each = ", ".join(f"{_code(p)} for the role {_safe(r)}" for r, p in prompts.items())
+  return f"The code above puts a prompt before each text: {each}."
 
 
 def _cells(name: str, before: Mapping[str, Any], scores: Mapping[str, float]) -> list[str]:
@@ -267,11 +256,43 @@ def _cells(name: str, before: Mapping[str, Any], scores: Mapping[str, float]) ->
   return [f"{column[name]:.3f}" if name in column else "" for column in columns]
 
 
-def _by_language(before: Mapping[str, Any], scores: Mapping[str, float]) -> Iterator[str]:
-  rows = [name for name in scores if name.count("/") == 2]
-  if rows:
-    yield "By language:"
-    yield _table(["", "TF-IDF", "before", "after"], [[_safe(name), *_cells(name, before, scores)] for name in rows])
+def _scores(experiment: Experiment, before: Mapping[str, Any], scores: Mapping[str, float]) -> Iterator[str]:
+  """The first metric of each evaluation, then by language, then all scores folded away."""
+  firsts: dict[str, str] = {}  # evaluation -> its first metric
+  for name in scores:
+    evaluation, metric = name.split("/")[:2]
+    firsts.setdefault(evaluation, metric)
+  if not firsts:
+    return
+  yield "## Scores"
+  yield (
+    "The first metric of each evaluation on its test split. TF-IDF counts words; *before* is the model that training "
+    "started from."
+  )
+  named = {f"{evaluation}/{metric}": (evaluation, metric) for evaluation, metric in firsts.items()}
+  yield _table(
+    ["evaluation", "metric", "TF-IDF", "before", "after"],
+    [[_safe(e), _metric(metric), *_cells(name, before, scores)] for name, (e, metric) in named.items()],
+  )
+  parts = [name.rsplit("/", 1) for name in scores if name.count("/") == 2]
+  languages = sorted({language for name, language in parts if name in named})
+  if languages:
+    yield "The same after training, by language:"
+    rows = [[scores.get(f"{name}/{one}") for one in languages] for name in named]
+    cells = [["" if value is None else f"{value:.3f}" for value in row] for row in rows]
+    if len(languages) > _MOST_COLUMNS:
+      yield _table(["", *map(_safe, firsts)], [[_safe(one), *c] for one, *c in zip(languages, *cells, strict=True)])
+    else:
+      yield _table(["", *map(_safe, languages)], [[_safe(e), *c] for e, c in zip(firsts, cells, strict=True) if any(c)])
+  measured = {name: repr(e.evaluator) for name, e in experiment.evaluations.items() if name in firsts}
+  columns = {"tfidf": before.get("tfidf", {}), "before": before.get("untrained", {}), "after": scores}
+  everything = {"evaluators": measured, "scores": {title: dict(column) for title, column in columns.items()}}
+  yield _details("All scores, and how they were measured", json.dumps(everything, indent=2, ensure_ascii=False))
+
+
+def _metric(name: str) -> str:
+  """The name of a metric as code, in which @ addresses nobody."""
+  return f"`{name}`" if re.fullmatch(r"[\w@.-]+", name) else _code(name)
 
 
 def _skipped(experiment: Experiment, skipped: data.SkippedRows) -> Iterator[str]:
@@ -279,7 +300,7 @@ def _skipped(experiment: Experiment, skipped: data.SkippedRows) -> Iterator[str]
   tests = {name: {evaluation.test, evaluation.reference} for name, evaluation in experiment.evaluations.items()}
   rows = [list(map(_safe, row)) for row in data.each_in_words(skipped) if row[1] in tests[row[0]]]
   if rows:
-    yield "What the tests lack, because it could not be read:"
+    yield "Rows of the tests that could not be read:"
     yield _table(["evaluation", "split", "left out"], rows)
 
 
@@ -363,10 +384,6 @@ def _task(experiment: Experiment, name: str, report: Mapping[str, Any]) -> list[
     f"{report['texts']:,}",
     f"{report['mean_length']:.1f}",
     _safe(spoken),
-    str(task.batch_size),
-    f"{task.weight:g}",
-    _code(repr(task.loss)),
-    _code(report["fingerprint"][:12]),
   ]
 
 
@@ -392,8 +409,10 @@ def _samples(experiment: Experiment, name: str) -> Iterator[str]:
 
 def _command(command: Sequence[str]) -> str:
   if not command:
-    return "# from Python: mtc.train.prepare(experiment, workdir)()"
-  return shlex.join(["python", "-m", f"mtc.{Path(command[0]).stem}", *command[1:]])
+    return "# from Python: mtc.train(experiment, workdir)"
+  script = Path(command[0])
+  name = script.parent.name if script.stem == "__main__" else script.stem
+  return shlex.join(["python", "-m", f"mtc.{name}", *command[1:]])
 
 
 def _without_rows(config: Any) -> Any:
