@@ -45,7 +45,7 @@ def get_config(balancing: str = "fixed") -> Experiment:
   def nested(loss: InfoNCE) -> Matryoshka:
     return Matryoshka(loss, dims=(50, 384))
 
-  # At most so many are asked, known and searched, drawn by a seed: the report scores some fifty models.
+  # The most that are asked, known and searched, drawn by a seed: the report scores some fifty models.
   stories = SameLabelRetrieval(limit=1200)
   few = Retrieval(limit=800, document_limit=2000)
   return Experiment(

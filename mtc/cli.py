@@ -49,7 +49,7 @@ _KINDS = {  # absl's names for kinds of values, in --help
 
 @contextlib.contextmanager
 def mistakes() -> Iterator[None]:
-  """Ends the process with exit code 2 and the error's message, where the block raises for something a user can mend.
+  """Ends the process with exit code 2 and the error's message, if the block raises for a mistake of the user.
 
   A disk that is full or broken is no mistake: its exit code is 1.
   """
@@ -140,7 +140,7 @@ def parse_flags(argv: list[str]) -> list[str]:
     except (ValueError, OSError):
       raise
     except Exception as error:  # of any kind: the config is Python
-      raise ValueError(f"the config raises {error!r}; mend it") from error
+      raise ValueError(f"the config raises {error!r}; fix it") from error
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)  # Orbax tells every step of every save
   return rest

@@ -47,7 +47,7 @@ class Task:
   anchor_role: str = ""  # the name of its prompt in Experiment.prompts; "" = query for Pairs, else document
   positive_role: str = "document"  # the name of the prompt of positives and negatives in Experiment.prompts
   teacher: tuple[data.Vectors, ...] = ()  # a vector of each of its texts, for losses that learn from a teacher
-  teacher_dim: int = 0  # give the teacher's vectors along so many of their principal axes; 0 = as they are
+  teacher_dim: int = 0  # principal axes of the teacher's vectors to learn from; 0 = the vectors as they are
 
   def roles(self) -> tuple[str, str]:
     """The roles of anchor and positive (and negatives)."""
@@ -117,8 +117,8 @@ class Experiment(Run):
   mixing: data.Mixing = field(default_factory=data.Mixing)  # which tasks a step holds
   prompts: dict[str, str] = field(default_factory=lambda: {"query": "", "document": ""})  # role -> what precedes a text
   balancing: Balancing = field(default_factory=Fixed)  # how tasks share a step: Fixed | Uncertainty | GradNorm | PCGrad
-  chunks: int = 1  # GradCache: encode the usual step in so many parts, to save memory
-  evaluate_every: int = 0  # validation at the first checkpoint after so many steps, and at the end; 0 = at the end only
+  chunks: int = 1  # GradCache: number of parts in which a step is encoded, to save memory
+  evaluate_every: int = 0  # steps from one validation to the next, at a checkpoint; 0 = at the end only
   diagnose_every: int = 100  # steps between measurements of the tasks' gradients and the embeddings' geometry; 0 = none
   on_leak: str = "warn"  # warn | drop | stop: what training rows do that hold a text of a test, or nearly one
   best_metric: str = ""  # of validation: its best checkpoint is kept; "" = the mean of each evaluation's first metric

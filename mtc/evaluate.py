@@ -1,4 +1,4 @@
-"""A model, or vectors that somebody else made, to numbers: python -m mtc.evaluate --model DIR --config CONFIG.
+"""Scores a model, or vectors of another tool: python -m mtc.evaluate --model DIR --config CONFIG.
 
 Any number of them side by side, the first of which the others are compared with, test row by test row:
 

@@ -151,7 +151,7 @@ def free_device_memory() -> int | None:
 
 
 def release_programs() -> None:
-  """Lets go of all that was compiled, for processes that train again and again; what is needed is compiled anew.
+  """Lets go of all that was compiled, for processes that train again and again; what is needed is compiled again.
 
   A step holds hundreds of memory mappings for each device of a CPU. Linux allows a process 65,530; then it crashes.
   """

@@ -1,4 +1,4 @@
-"""Every pytree that passes from one room of the house to another.
+"""The pytrees that packages exchange.
 
 The shapes are those that one device sees. On the host, before a step is sent to the devices, every leaf has one more
 leading axis, `[local_devices, ...]`.
@@ -24,7 +24,7 @@ class Tokens(struct.PyTreeNode):
   segment: Array  # i32[rows, length], 1..slots within each row; 0 is padding
   position: Array  # i32[rows, length], counts from 0 within each text
   slots: int = struct.field(pytree_node=False)  # texts that a row can hold: static
-  halved: int = struct.field(pytree_node=False, default=0)  # so many last rows have no text across their middle: static
+  halved: int = struct.field(pytree_node=False, default=0)  # last rows without a text across their middle: static
 
 
 class Batch(struct.PyTreeNode):

@@ -11,8 +11,8 @@ from mtc.data.prepared import Prepared
 from mtc.types import Masked, Tokens
 
 _FILL = 0.98  # of the grid's tokens that a step draws; what then does not fit is left out
-_TEXT = 8  # tokens: a row holds at most a text for each so many
-_HELD_OUT = 100  # one text in so many, by its hash, is for measuring
+_TEXT = 8  # tokens: tokens per text that a row holds at most
+_HELD_OUT = 100  # one text in this number, by its hash, is for measuring
 _BLOCK = 2**16  # texts whose tokens are counted at a time
 _WORD = 6  # tokens: what is longer, as where no spaces are written, is masked token by token
 

@@ -18,7 +18,7 @@ def reachable(url: str, seconds: float = 5.0) -> bool:
       return
     answered.set()
 
-  # In a thread, because the look-up of a name has no time limit of its own.
+  # In a thread, because looking up a name has no time limit.
   asking = threading.Thread(target=ask, daemon=True)
   asking.start()
   asking.join(seconds)

@@ -39,7 +39,7 @@ class Origin:
     self._mapped = _signature(files)
 
   def check_mapped(self) -> None:
-    """Raises Changed where somebody wrote into a mapped file; those that are removed or replaced stay as they were."""
+    """Raises Changed if a mapped file was written to; those that are removed or replaced stay as they were."""
     for file, before in self._mapped.items():
       now = _signature([file]).get(file)
       if now and now != before and now[0] == before[0]:

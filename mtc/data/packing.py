@@ -21,7 +21,7 @@ class Plan(NamedTuple):
   slots: int  # texts that a row can hold
   rows: tuple[int, ...]  # increasing, at most three: usual, roomy, and one for any step that can be drawn
   chunk: int  # rows that a device encodes at a time: all of the roomy shape, or one GradCache chunk of it
-  wide: int = 0  # in all shapes but the last, only so many first rows have texts across their middle; 0 = all may
+  wide: int = 0  # in all shapes but the last, number of first rows that may have texts across their middle; 0 = all
 
   def halved(self, rows: int) -> int:
     """How many of `rows` rows have no text across their middle; the last shape holds whatever is drawn."""
@@ -115,7 +115,7 @@ def make_plan(
     crowd = _crowd(draws, lengths, devices)
     crowds += [size[size >= 0] for size in crowd.size]
     texts = max(texts, crowd.size.shape[1])
-  # A full row holds about so many texts on average. Twice that costs no rows to speak of and keeps the slots few.
+  # The texts that a full row holds on average, about. Twice that costs no rows to speak of and keeps the slots few.
   mean = sum(map(len, crowds)) * length / max(1, sum(int(n.sum()) for n in crowds))
   slots = min(texts, 2 * int(np.ceil(mean)))
 
@@ -240,7 +240,7 @@ def best_fit(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Packs texts into rows, the longest first, each into the fullest row that still has room for it.
 
-  `best_fit([2, 6, 3, 5], length=8, slots=2)` places 6 and then 5, each in a row of its own, 3 behind 5 and 2 behind 6:
+  `best_fit([2, 6, 3, 5], length=8, slots=2)` places 6 and then 5, each in its own row, 3 behind 5 and 2 behind 6:
   rows `[0, 0, 1, 1]`, columns `[6, 0, 5, 0]`, segments `[2, 1, 2, 1]`.
 
   Args:
@@ -286,7 +286,7 @@ def best_fit(
 
 
 def _over_half(lengths: np.ndarray, length: int) -> int:
-  """How many texts are longer than half a row: so many rows they take, for no two of them fit into one."""
+  """How many texts are longer than half a row. Each takes a row, since no two of them fit into one."""
   return int(np.count_nonzero(2 * lengths > length))
 
 

@@ -75,7 +75,7 @@ class Mixing:
       raise ValueError(f"mixing.weights has no entry for {', '.join(missing)}; give every task a weight")
 
   def shares(self, anchors: Mapping[str, int]) -> dict[str, float]:
-    """The share of each task, of tasks with so many anchors; the shares are positive and need not sum to 1."""
+    """The share of each task, from the number of anchors of each; the shares are positive and need not sum to 1."""
     exponent = {"proportional": 1.0, "temperature": 1 / self.temperature}.get(self.kind, 0.0)
     return {name: self.weights.get(name, 1.0) * float(n) ** exponent for name, n in anchors.items()}
 
@@ -272,7 +272,7 @@ class _Grouped:
 
 
 class _Schedule:
-  """One task a step: integer quotas for each period, each period in an order of its own."""
+  """One task a step: integer quotas for each period, each period in its own order."""
 
   def __init__(self, shares: Mapping[str, float], batch_sizes: Mapping[str, int], seed: int):
     self._names = list(shares)

@@ -78,7 +78,7 @@ class Teacher:
 
     Args:
       files: resolved.
-      dim: give the vectors along so many principal axes; 0 = as they are.
+      dim: number of principal axes to give the vectors along; 0 = as they are.
 
     Raises:
       ValueError, OSError: a `.npy` is none, or of another shape than its texts; says which.

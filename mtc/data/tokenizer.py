@@ -122,7 +122,7 @@ def new_table(tokenizer: Tokenizer, padded: bool = True) -> dict[str, int]:
 
 
 def within(tokenizer: Tokenizer, rows: int) -> Tokenizer:
-  """The tokenizer without the added tokens past a table of so many rows: a text that spells one of them is text."""
+  """The tokenizer without the added tokens past a table of `rows` rows: a text that spells one of them is text."""
   settings = json.loads(tokenizer.to_str())
   kept = [token for token in settings["added_tokens"] if token["id"] < rows]
   if len(kept) == len(settings["added_tokens"]):
@@ -138,7 +138,7 @@ def bare(tokenizer: Tokenizer) -> Tokenizer:
 
 @contextlib.contextmanager
 def _refusing(problem: str, passing: type[Exception] | tuple[type[Exception], ...] = ()) -> Iterator[None]:
-  """Raises ValueError for whatever the library raises: it has no class of its own, and where it panics no Exception."""
+  """Raises ValueError for whatever the library raises: it has no own class, and where it panics no Exception."""
   try:
     yield
   except passing:

@@ -135,7 +135,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _read(path: Path) -> dict[str, Any]:
-  """The JSON object in the file, {} where there is none."""
+  """The JSON object in the file, {} if the file is missing."""
   if not path.is_file():
     return {}
   if path.stat().st_size > _MOST:

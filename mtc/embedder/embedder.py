@@ -75,7 +75,7 @@ class Embedder:
     Args:
       texts: any number of strings in their order: a list, an array, a column of a table, a generator.
       role: whose prompt precedes them: "query" or "document".
-      dim: keep the first so many dimensions (and bring them to unit length); None = all.
+      dim: number of first dimensions to keep (and bring to unit length); None = all.
       progress: show it.
 
     Returns:

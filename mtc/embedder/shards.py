@@ -1,4 +1,4 @@
-"""Vectors from many machines: each embeds a range of the texts into a file of its own, and the last step joins them."""
+"""Vectors from many machines: each embeds a range of the texts into its own file, and the last step joins them."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ _BYTES = 2**24  # that are copied at a time
 
 
 def parse(text: str) -> tuple[int, int]:
-  """ "3/8" -> (3, 8): the fourth of eight; raises ValueError for what is none."""
+  """ "3/8" -> (3, 8): the fourth of eight; raises ValueError for anything else."""
   index, _, count = text.partition("/")
   if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
     raise ValueError(f"--shard {text!r} is none; write 0/8 for the first of eight, and 7/8 for the last")
@@ -26,7 +26,7 @@ def path(output: Path, shard: tuple[int, int]) -> Path:
 
 
 def split(count: int, shard: tuple[int, int], block: int) -> range:
-  """The texts of a shard out of so many: whole blocks, so that they are packed as if all were embedded at once.
+  """The texts of one of several shards: whole blocks, so that they are packed as if all were embedded at once.
 
   Raises:
     ValueError: there are fewer blocks than shards.
@@ -41,7 +41,7 @@ def split(count: int, shard: tuple[int, int], block: int) -> range:
 
 
 def merge(output: Path, count: int) -> int:
-  """Joins the files of so many shards to `output`, with a manifest beside it; returns how many vectors.
+  """Joins the files of all shards to `output`, with a manifest beside it; returns how many vectors.
 
   Raises:
     ValueError: a shard is not finished, is damaged, or is of another model, input or kind than the first.
@@ -51,9 +51,9 @@ def merge(output: Path, count: int) -> int:
   for file, found in zip(files, manifests, strict=True):
     differing = [name for name, value in manifests[0]["stamp"].items() if found["stamp"].get(name) != value]
     if differing or found["width"] != manifests[0]["width"]:
-      raise ValueError(f"{file} is of other work than {files[0].name} ({', '.join(differing)} differ); embed it anew")
+      raise ValueError(f"{file} is of other work than {files[0].name} ({', '.join(differing)} differ); embed it again")
     if manifest.digest(file) != found["sha256"]:
-      raise ValueError(f"{file} is damaged: its sha256 is not that of its manifest; remove both and embed it anew")
+      raise ValueError(f"{file} is damaged: its sha256 is not that of its manifest; remove both and embed it again")
   rows, dtype = sum(found["rows"] for found in manifests), np.load(files[0], mmap_mode="r").dtype
   partial = output.with_name(output.name + ".partial")
   with open(partial, "wb") as joined:

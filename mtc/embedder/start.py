@@ -215,7 +215,7 @@ def trained_tokenizer(
   max_alphabet: int,
   strip_accents: bool,
 ) -> Tokenizer:
-  """The tokenizer in the directory: where there is none yet, that of the cache; where there is none either, a new one.
+  """The tokenizer in the directory: if there is none yet, that of the cache, or else a new one.
 
   Args:
     directory: of the run, which keeps its own.

@@ -24,7 +24,7 @@ BATCH = 128  # texts of a request
 _LETTERS = 200_000  # of a request: endpoints limit its tokens too
 _PATIENCE = 300  # seconds that an endpoint may ask to wait; longer, and it is better to come back later
 _LARGEST = 1e6  # no text embedding has such numbers; random bits that are read as float32 do
-_PASSING = (408, 409, 425, 429)  # statuses that another attempt may mend; 500 and above are taken for such too
+_PASSING = (408, 409, 425, 429)  # statuses worth another attempt; 500 and above are too
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Api:
     per_second: requests at most.
     attempts: of one request, before it fails.
     timeout: seconds to wait for an answer.
-    sleep: waits so many seconds.
+    sleep: waits for a number of seconds.
     texts, seconds: how many were asked for and answered, in how long, waits included; not those of the cache.
   """
 
@@ -167,7 +167,7 @@ class Api:
   def _secret(self) -> str:
     key = os.environ.get(self.key_variable, "").strip()
     if not (key.isascii() and key.isprintable()):  # it would be shown in an error about the header
-      raise ValueError(f"the environment variable {self.key_variable} holds characters that no key has; set it anew")
+      raise ValueError(f"the environment variable {self.key_variable} holds characters that no key has; set it again")
     return key
 
   def _sign(self, request: Any) -> Any:

@@ -29,7 +29,7 @@ class MtcEncoder:
 
     Args:
       directory: an mtc export, a sentence-transformers or a Hugging Face directory.
-      dim: keep the first so many dimensions; 0 = all.
+      dim: number of first dimensions to keep; 0 = all.
       roles: on top of `{"query": "query", "document": "document"}`.
       name: of the model in mteb's results; "" = that of its directory, or of its run.
 

@@ -62,7 +62,7 @@ def before(
 ) -> dict[str, Any]:
   """The scores of TF-IDF as "tfidf" and, given its encoder, those of the untrained model and the seconds they took.
 
-  Each is measured once and kept in `path`; anew where the evaluators or the tables are others by now.
+  Each is measured once and kept in `path`; again if the evaluators or the tables have changed.
   """
   content = repr([(evaluations[name].evaluator, table) for name, table in tables.items()])
   of = hashlib.sha256(content.encode()).hexdigest()

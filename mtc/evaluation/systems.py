@@ -1,7 +1,7 @@
 """What can be scored side by side: a model, vectors in a file, counted words, an endpoint. `parse` reads its name.
 
 [NAME=]DIR_OR_HUB_NAME[,dim=N]     an mtc export, a sentence-transformers or a Hugging Face directory, in JAX
-[NAME=]FILE.npy                    vectors that somebody else made, a row for each text of a JSONL file
+[NAME=]FILE.npy                    vectors of any other tool, a row for each text of a JSONL file
 [NAME=]tfidf, [NAME=]bm25          words counted; BM25 where there are queries and documents
 [NAME=]st=DIR_OR_HUB_NAME          through the library sentence-transformers (the extra mtc[torch])
 [NAME=]api=URL#MODEL[,dimensions=N]    an OpenAI-compatible /v1/embeddings endpoint

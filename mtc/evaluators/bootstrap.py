@@ -17,9 +17,9 @@ class Difference:
   Attributes:
     base: the score of the one that is compared with.
     this: the score of the other.
-    low, high: 95 % of the differences, this - base, of rows drawn anew lie between them.
+    low, high: 95 % of the differences, this - base, of rows drawn again lie between them.
     rows: how many there are.
-    p: how often rows drawn anew show no difference or one of the other sign, times two (two-sided); at most 1.
+    p: how often rows drawn again show no difference or one of the other sign, times two (two-sided); at most 1.
     verdict: gained or forgot, where all of the interval lies on one side of 0; else kept: no difference was found.
   """
 

@@ -73,6 +73,6 @@ def _at_least(ascending: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def _average_precision(above: np.ndarray, scores: np.ndarray) -> float:
-  """Of answers with these scores, each with so many other documents that score as much or more."""
+  """The average precision of answers with these scores, each below `above` other documents."""
   hits = _at_least(np.sort(scores), scores)
   return float(np.mean(np.where(scores > _LEFT_OUT, hits / (hits + above), 0)))

@@ -60,13 +60,13 @@ def subset(count: int, limit: int, seed: int) -> list[int]:
 
 @dataclasses.dataclass
 class Measured:
-  """What an evaluator found, before it is one number: rows (queries, texts or pairs) that can be drawn anew.
+  """What an evaluator found, before it is one number: rows (queries, texts or pairs) that can be drawn again.
 
   Attributes:
     measure: from indices of rows, [any], which may repeat, to metrics by name, the task's fixed one first.
     languages: of each row; an empty string is an unknown one, and counts in the whole only.
     counts: what else there is to tell, as `left_out`.
-    values: of the metrics that are means, the values of the rows, f64[rows]: quicker to draw anew than by `measure`.
+    values: of the metrics that are means, the values of the rows, f64[rows]: quicker to draw again than by `measure`.
   """
 
   measure: Callable[[np.ndarray], dict[str, float]]

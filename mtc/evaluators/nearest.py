@@ -96,7 +96,7 @@ def nearest(encode: TextEncoder, table: Table, count: int, k: int, most: int = 2
     table: any.
     count: texts that ask, at most.
     k: neighbours of each, at most.
-    most: candidates that are encoded; of more, so many are drawn, and what is right for those that ask.
+    most: most candidates that are encoded; of more, this many are drawn, and the right ones.
   """
   question = _question(table)
   chosen = np.unique(np.linspace(0, len(question.asking) - 1, count + 2).astype(int)[1:-1]).tolist()

@@ -53,7 +53,7 @@ def _curves(accepted: np.ndarray, hits: np.ndarray) -> dict[str, float]:
   """The metrics of pairs, and of positive ones among them, that each threshold accepts, the strictest first."""
   total, positives = int(accepted[-1]), int(hits[-1])
   negatives, misses = total - positives, accepted - hits
-  if not positives or not negatives:  # of rows drawn anew
+  if not positives or not negatives:  # of rows drawn again
     return {"ap": 0.0, "auc": 0.0, "accuracy": 0.0, "f1": 0.0}
   gained, before = np.diff(hits, prepend=0), np.append(0, hits[:-1])
   tried = (accepted > 0) & (accepted < total)

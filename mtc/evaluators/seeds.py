@@ -16,7 +16,7 @@ class Redrawn:
 
   Attributes:
     score: on all rows, the mean of the seeds.
-    draws: f64[resamples], the same of rows and seeds drawn anew.
+    draws: f64[resamples], the same of rows and seeds drawn again.
   """
 
   score: float

@@ -1,4 +1,4 @@
-"""Directories that are made once, by whoever comes first, and appear whole or not at all."""
+"""Directories that are made once, by the process that comes first, and appear whole or not at all."""
 
 from collections.abc import Callable, Iterator
 import contextlib
@@ -17,7 +17,7 @@ def user_cache() -> Path:
 
 
 def find_or_make(path: Path, find: Callable[[Path], Found | None], make: Callable[[Path], None]) -> Found:
-  """Returns `find(path)`; if that is None, makes the directory anew first.
+  """Returns `find(path)`; if that is None, makes the directory first.
 
   `make` fills a temporary directory, which is written through to the disk and renamed to `path`: a reader sees all of
   it or none. Processes of one machine wait for each other, so that it is made once. What `find` rejects is removed.

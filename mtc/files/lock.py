@@ -50,7 +50,7 @@ def _take(path: Path, what: str) -> int:
       os.ftruncate(file, 0)
       os.pwrite(file, json.dumps({"pid": os.getpid(), "host": os.uname().nodename}).encode(), 0)
       return file
-    os.close(file)  # whoever held it before has just removed it
+    os.close(file)  # the process that held it before has just removed it
 
 
 def _holder(file: int) -> str:

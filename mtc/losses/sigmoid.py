@@ -1,4 +1,4 @@
-"""The sigmoid loss of SigLIP: each pair of texts is a yes-or-no question of its own."""
+"""The sigmoid loss of SigLIP: each pair of texts is a separate yes-or-no question."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

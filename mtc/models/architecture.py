@@ -17,7 +17,7 @@ def family(config: Config) -> Family:
 
 
 def sizes(config: Config) -> Sizes:
-  """The numbers that the encoder is made of; raises ValueError on a config that no encoder of this room can be."""
+  """The numbers that the encoder is made of; raises ValueError on a config that no encoder can have."""
   return family(config).read(config)
 
 

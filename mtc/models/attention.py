@@ -22,9 +22,9 @@ def attention(
   bias: jax.Array | None = None,
   scale: float | None = None,
 ) -> jax.Array:
-  """Every token attends to the tokens of its own segment.
+  """Every token attends to the tokens of the same segment.
 
-  Padding is a segment of its own (0), so no text sees it, and each query sees at least itself: no row of the softmax is
+  Padding is segment 0, so no text sees it, and each query sees at least itself: no row of the softmax is
   empty and padding stays finite. The texts of a row are contiguous, so the distance of two columns is that of the
   positions in their text.
 
@@ -35,7 +35,7 @@ def attention(
     segment: i32[rows, length].
     draw_dropout: makes a pure function for attention probabilities, of any shape; called once, or twice where rows are
       halved.
-    halved: so many of the last rows have no text across their middle. Their tokens are compared with those of the same
+    halved: number of last rows that have no text across their middle. Their tokens are compared with those of the same
       half only, which is half the work.
     causal: whether a token attends to itself and those before it only.
     window: the greatest distance at which a token attends to another, on either side; 0 = no limit.
@@ -59,7 +59,7 @@ def attention(
     value: jax.Array,
     segment: jax.Array,
   ) -> jax.Array:
-    # A row in so many parts, each for itself: [rows, key heads, parts, columns, depth].
+    # A row in several parts, each for itself: [rows, key heads, parts, columns, depth].
     columns, served = length // parts, query.shape[1] // key.shape[1]
     key, value = (x.reshape(*x.shape[:2], parts, columns, depth) for x in (key, value))
     # Query heads of one key head stand below each other, as more queries: no copy of the key, and nothing to do for

@@ -1,4 +1,4 @@
-"""The door of this room: an encoder as three pure functions."""
+"""The interface of this package: an encoder as three pure functions."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ def build(config: dict[str, Any], spec: ModelSpec) -> Encoder:
   """Builds the encoder that a Hugging Face config describes, with the dropout, dim, pooling and dtype of the spec.
 
   Raises:
-    ValueError: the config is not of an encoder that this room knows, or the spec is out of range.
+    ValueError: the config is not of a known encoder, or the spec is out of range.
   """
   spec.validate()
   architecture = family(config)

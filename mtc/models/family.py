@@ -1,4 +1,4 @@
-"""What an architecture brings to this room, and the little that architectures share."""
+"""What an architecture defines, and what architectures share."""
 
 from collections.abc import Callable, Mapping
 import dataclasses
@@ -56,7 +56,7 @@ class Sizes:
 
 
 class MaskedLM(NamedTuple):
-  """The masked-LM head of an architecture: dense, activation, norm, and the words' table with a bias of its own.
+  """The masked-LM head of an architecture: dense, activation, norm, and the words' table with its own bias.
 
   Attributes:
     model: the class of transformers that loads backbone and head together.
@@ -77,10 +77,10 @@ class MaskedLM(NamedTuple):
 
 
 class Family(NamedTuple):
-  """An architecture, whole: all that the rest of the house asks about it.
+  """An architecture: all that other packages ask about it.
 
   Attributes:
-    models: `model_type` of a config.json -> the class of transformers that loads what we save; "" = there is none.
+    models: `model_type` of a config.json -> the class of transformers that loads what we save; "" = no such class.
     read: config -> its Sizes; raises ValueError on a config that the module cannot be.
     module: (sizes, dropout, dtype) -> a Linen module `(tokens, deterministic) -> [rows * length, width]`. Its layers
       are named `layer_0`, `layer_1`, ...; its tables stand in `embeddings`, that of words is `embeddings/word`.

@@ -18,8 +18,8 @@ class Head(NamedTuple):
 
   Attributes:
     init: key -> params["masked_lm"]: {"dense": ..., "norm": ..., "bias": f32[vocab]}.
-    apply: (params, hidden [n, width]) -> logits f32[n, vocab]; params has "masked_lm" and "backbone", whose table of
-      words is the last matrix.
+    apply: (params, hidden [n, width]) -> logits f32[n, vocab]; params has "masked_lm" and "backbone", whose token
+      table is the last matrix.
   """
 
   init: Callable[[jax.Array], dict[str, Any]]

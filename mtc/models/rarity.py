@@ -13,7 +13,7 @@ _ADDS = {"position", "type", "attention_output", "mlp_output"}  # modules whose 
 
 
 def weigh_words(params: PyTree, counts: np.ndarray, constant: float, key: jax.Array) -> dict[str, Any]:
-  """The parameters of an encoder, with a table of words in which only rare words point away from one direction.
+  """The parameters of an encoder, with a token table in which only rare words point away from one direction.
 
   An encoder ends in a norm, so that every token weighs alike in the mean of a text, and "the" as much as a name. Here
   word w with the share p(w) of all tokens starts as `sqrt(1 - a^2) u + a r(w)` with `a = constant / (constant + p(w))`,
@@ -21,7 +21,7 @@ def weigh_words(params: PyTree, counts: np.ndarray, constant: float, key: jax.Ar
   last norm starts at 0 in these two, so that u leaves no trace. The layers start by adding nothing, for at random they
   would add one vector to all texts, and so do the tables of positions and types, for a row of theirs would be as long
   as a word. What is left of a text is the sum of its words by their rarity: random indexing with the weights of SIF. A
-  table of words alone (`architecture="static"`) has no norm: there word w starts as a r(w), in all dimensions.
+  static embedding (`architecture="static"`) has no norm: there word w starts as a r(w), in all dimensions.
 
   Args:
     params: of `Encoder.init` of an architecture that starts from a seed; a projection stays as it is.

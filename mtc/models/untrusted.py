@@ -27,7 +27,7 @@ def copy_licences(source: str | pathlib.Path, directory: str | pathlib.Path) -> 
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
-  """The JSON object in the file; raises ValueError where there is none."""
+  """The JSON object in the file; raises ValueError if there is no object."""
   content = read_any_json(path)
   if not isinstance(content, dict):
     raise ValueError(f"{path} holds a {type(content).__name__}, expected an object")
@@ -35,7 +35,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def read_any_json(path: pathlib.Path) -> Any:
-  """What the JSON file holds; raises ValueError where there is none."""
+  """What the JSON file holds; raises ValueError if there is no object."""
   if not path.is_file():
     raise ValueError(f"{path} is missing; use a directory in the Hugging Face layout")
   if path.stat().st_size > _MOST:

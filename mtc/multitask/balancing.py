@@ -54,7 +54,7 @@ class Balancing(Protocol):
     ...
 
   def init(self, weights: dict[str, float]) -> dict[str, Any]:
-    """The state before the first step, from the weight of each task; {} when there is none."""
+    """The state before the first step, from the weight of each task; {} by default."""
     ...
 
   def factors(self, state: dict[str, Any], tasks: Gradients, key: jax.Array) -> Array:
@@ -93,7 +93,7 @@ class Uncertainty:
   """A task whose loss stays large counts less: it descends `weight (exp(-s) loss + s)`, also in each task's own `s`.
 
   `s` is the log of the variance of the task's noise; at its optimum `exp(s)` is the loss, so that what every task
-  descends is the logarithm of its loss. It begins at 0, as `Fixed`. `s` has a rate of its own: at that of a pretrained
+  descends is the logarithm of its loss. It begins at 0, as `Fixed`. `s` has its own rate: at that of a pretrained
   encoder it would not move. Its derivative `1 - exp(-s) loss` has no unit, so the default suits every loss.
 
   At s = 0 and a loss of 3, a rate of 0.1 gives the factor 1, s = 0.2, and then the factor exp(-0.2) = 0.82.
@@ -201,7 +201,7 @@ class PCGrad:
     return {}
 
   def factors(self, state: dict[str, Any], tasks: Gradients, key: jax.Array) -> Array:
-    """Projects every gradient on the others' normal planes, in an order of its own."""
+    """Projects every gradient on the others' normal planes, in a random order."""
     weights = tasks.weights
     gram = weights[:, None] * weights[None, :] * tasks.gram()
     order = self.order(key, len(tasks.names))

@@ -1,4 +1,4 @@
-"""Pages for people: self-contained HTML, without scripts, that shows what other rooms found."""
+"""Pages for people: self-contained HTML, without scripts, that shows what other packages found."""
 
 from mtc.pages.neighbour_page import ASKED, NEIGHBOURS, Shown, neighbours
 from mtc.pages.transfer_page import transfer

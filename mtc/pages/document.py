@@ -22,7 +22,7 @@ def clean(text: str) -> str:
 
 
 def shortened(text: str, longest: int) -> str:
-  """The text on one line, at most so many characters of it."""
+  """The text on one line, cut to a number of characters."""
   text = " ".join(text.split())
   return text if len(text) <= longest else text[: longest - 1] + "…"
 
@@ -50,7 +50,7 @@ def details(summary: str, *content: Content) -> Html:
 
 
 def table(head: Sequence[Content], rows: Iterable[Sequence[Content]]) -> Html:
-  """A table in a box of its own, which scrolls where the page is narrower; a cell may be a whole `td`."""
+  """A table in a box, which scrolls where the page is narrower; a cell may be a whole `td`."""
   body = [
     tag("tr", tag("th", row[0], scope="row"), *(cell if _is_cell(cell) else tag("td", cell) for cell in row[1:]))
     for row in rows

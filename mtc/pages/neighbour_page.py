@@ -11,7 +11,7 @@ from mtc.pages.plots import OTHER, Points, colour, legend, scatter
 ASKED, NEIGHBOURS = 20, 5  # texts of an evaluation that ask, and neighbours of each
 _GROUPS = 8  # with a colour of their own
 _SHOWN, _WHOLE = 240, 1000  # characters of a text, and of the whole that a pointer on it shows
-_OPEN = 5  # examples that are there before somebody asks for more
+_OPEN = 5  # examples that are there before a reader asks for more
 
 
 @dataclasses.dataclass

@@ -23,7 +23,7 @@ _COLOURS = (
   "#4d4d4d",
   "#999999",
 )
-OTHER = "#c6cbd1"  # what has no colour of its own
+OTHER = "#c6cbd1"  # what has no own colour
 _DASHES = ("-", "--", ":", "-.")
 _CSS_DASHES = ("solid", "dashed", "dotted", "double")
 # How an interval looks: colour and marker, so that it is told apart without colours too.

@@ -1,4 +1,4 @@
-"""transfer.html: what transfer.json says, for somebody who has a minute."""
+"""transfer.html: what transfer.json says, for a quick reader."""
 
 from collections.abc import Iterable, Mapping, Sequence
 import itertools
@@ -153,7 +153,7 @@ def _gains(found: Row) -> Html:
     table(head, cells),
     tag(
       "p",
-      "alone: of a task, the better of its own runs with equal examples and with equal compute, as far as both were "
+      "alone: of a task, the better of its runs with equal examples and with equal compute, as far as both were "
       "asked for; of a zero-shot evaluation, the best of all single tasks. It is chosen on this very test, to the "
       "favour of alone. p: two-sided, of one comparison.",
       class_="note",
@@ -384,7 +384,7 @@ def _leakage(found: Row) -> Html | None:
   leakage = found.get("leakage")
   if not leakage:
     return None
-  done = {"drop": "They were left out of training.", "warn": "They were trained on all the same."}
+  done = {"drop": "They were left out of training.", "warn": "They were trained on nevertheless."}
   none = not any(leakage["rows"].values())
   return section(
     "Leakage",
@@ -434,7 +434,7 @@ def _how(found: Row) -> Html:
     "alone trains one, on as many of its examples as together has (equal examples), or on as many tokens as together "
     "has in all (equal compute).",
     "The metric of an evaluation is its first one, fixed before anything was trained.",
-    "Intervals are percentiles of a bootstrap: test rows and seeds are drawn anew together, the same for both sides of "
+    "Intervals are percentiles of a bootstrap: test rows and seeds are redrawn together, the same for both sides of "
     "a comparison. p is twice the smaller share of draws on either side of 0; of twenty comparisons, one is below 0.05 "
     "by chance.",
     "Seconds are those of the training steps at the median speed of a run; tokens are encoded ones, without padding.",

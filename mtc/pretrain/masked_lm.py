@@ -198,7 +198,7 @@ def _sample(settings: Pretraining) -> Iterator[str]:
     sizes[group] = sizes.get(group, 0) + len(text)
     count += 1
   shares = np.array(list(sizes.values()), float) ** settings.exponent
-  # So many characters as `tokenizer_texts` texts of the usual length have.
+  # The characters that `tokenizer_texts` texts of the usual length have.
   wanted = shares / shares.sum() * sum(sizes.values()) * min(1, settings.tokenizer_texts / max(count, 1))
   keep = {group: wanted[number] / size for number, (group, size) in enumerate(sizes.items())}
   for group, text in _texts(settings):

@@ -76,7 +76,7 @@ def prepare_unscored(
   command: Sequence[str] = (),
   untrained: Path | None = None,
 ) -> Callable[[], int]:
-  """As `prepare`, for whoever evaluates the export himself: the run measures nothing, and chooses no best checkpoint.
+  """As `prepare`, for callers that evaluate the export: the run measures nothing and chooses no best checkpoint.
 
   Args:
     experiment: what to do.
@@ -257,7 +257,7 @@ class Contrastive(loop.Job):
 
   @functools.cached_property
   def _inference(self) -> Embedder:
-    """Without parameters; a new one would be compiled anew at each validation."""
+    """Without parameters; a new one would be compiled again at each validation."""
     return self.model.inference({})
 
   def _with(self, params: PyTree) -> Embedder:

@@ -197,7 +197,7 @@ def _steps(job: Job, state: TrainState, first: int, held: _Open) -> tuple[TrainS
 
 
 def _check_mapped(origins: Mapping[str, Origin]) -> None:
-  """Before a checkpoint: what was learnt from bytes that somebody changed is not saved."""
+  """Before a checkpoint: what was learned from changed bytes is not saved."""
   for origin in origins.values():
     origin.check_mapped()
 
@@ -233,14 +233,14 @@ class _Watch:
     self.restart()
 
   def restart(self) -> None:
-    """Begins to count anew: what was evaluated or saved meanwhile is no part of the step's speed."""
+    """Begins to count again: what was evaluated or saved meanwhile is no part of the step's speed."""
     self._began = time.perf_counter()
     self._waited = 0.0
     self._real = self._grid = self._examples = self._steps = 0
     self._flops = 0.0
 
   def made(self, batch: Any, waited: float) -> None:
-    """A batch has come from the input, after so many seconds.
+    """A batch has come from the input, `waited` seconds after it was asked for.
 
     They count as waiting only if the devices had nothing left to do when it came; at most, then: they may have become
     idle meanwhile.
@@ -291,7 +291,7 @@ class _Watch:
       what = f"{wrong or 'an update failed'} at step {step}"
       if applied:
         raise FloatingPointError(
-          f"{what}, and its update was applied all the same{self._kept(step, values)}. A device may be broken; the "
+          f"{what}, and its update was applied{self._kept(step, values)}. A device may be broken; the "
           "same command goes on from the last checkpoint"
         )
       message = f"{what}; its update was not applied{self._kept(step, values)}"

@@ -150,5 +150,5 @@ def init_state(
 
   if shapes:
     return jax.eval_shape(new)
-  return parallel.to_host(new())  # copies: the first step donates its state, and the parameters are somebody else's
+  return parallel.to_host(new())  # copies: the first step donates its state, and the caller still uses the parameters
 

@@ -22,7 +22,7 @@ def tables(
 
   Args:
     by: the untrained start and together, "alone TASK (BUDGET)", and "without TASK" where there are such.
-    truncated: dimensions kept -> what together's seeds measured with so many.
+    truncated: dimensions kept -> what the multi-task seeds measured with them.
     tasks: names of the tasks that are trained.
     seen: the languages of their training texts.
   """
@@ -123,7 +123,7 @@ def markdown(found: Mapping[str, Any]) -> str:
     f"{sum(row['verdict'] == 'gain' for row in trained)} of {len(trained)} trained tasks; of all {len(gains)} "
     f"evaluations {counts['gain']} gain, {counts['loss']} lose, and in {counts['no difference']} no difference was "
     "found.",
-    "Brackets hold 95 % intervals, of test rows and seeds drawn anew together; both sides of a comparison are drawn "
+    "Brackets hold 95 % intervals, of test rows and seeds drawn again together; both sides of a comparison are drawn "
     "the same. "
     + (
       "There is one seed: the intervals know nothing of how runs of other seeds differ."

@@ -76,7 +76,7 @@ def _alone(folder: Path) -> contextlib.AbstractContextManager[None]:
 
 
 def bucket_folder(name: str) -> epath.Path:
-  """What reads and writes a folder in a bucket; a test puts a folder of its own here."""
+  """What reads and writes a folder in a bucket; a test puts its own folder here."""
   return epath.Path(name)
 
 

@@ -108,7 +108,7 @@ class Checkpoints:
     self._unchecked = _Saved(step, {name: (leaf.shape, leaf.dtype) for name, leaf in leaves.items()}, digests)
 
   def restore(self, template: PyTree) -> tuple[PyTree, int] | None:
-    """The newest whole checkpoint as (state, step), or None where there is none.
+    """The newest whole checkpoint as (state, step), or None if nothing was saved.
 
     A damaged one is named in a warning and removed once an older one has proved whole.
 

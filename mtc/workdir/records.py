@@ -95,7 +95,7 @@ def environment(command: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _revision() -> str:
-  """The git revision of the code, "" where there is none or no git."""
+  """The git revision of the code, "" outside a repository or without git."""
   here = ["git", "-C", str(Path(__file__).parent)]
   try:
     revision = subprocess.run([*here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)

@@ -39,7 +39,7 @@ def builder(config: str, data_dir: str = "") -> Any:
     return made if made and made.is_prepared() else None
 
   def make(path: Path) -> None:
-    # TFDS speaks of a download, of which there is none.
+    # TFDS reports a download, although nothing is downloaded.
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
       paths.open_plain(functools.partial(posts.builder, config), path).download_and_prepare()
 
