@@ -246,7 +246,7 @@ def test_a_stopped_report_goes_on_to_the_same(experiment, whole, monkeypatch, ca
   assert "saved at step 2 of 4" in capsys.readouterr().out
 
   with monkeypatch.context() as patch:
-    patch.setattr(experiment_lib.transfer_report, "tables", lambda *args: os.kill(os.getpid(), signal.SIGTERM))
+    patch.setattr(experiment_lib.transfer_tables, "tables", lambda *args: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit) as stopped:
       run(experiment, whole)
   assert stopped.value.code == 143
