@@ -51,6 +51,16 @@ class Loss:
     """
     return None
 
+  def products(self, examples: int, hard: int, dim: int) -> int:
+    """Counts the multiplications of a row with the texts that it is compared with; by default 0.
+
+    Args:
+      examples: of all devices.
+      hard: hard negatives of each example.
+      dim: of the embeddings.
+    """
+    return 0
+
   def parts(self) -> list["Loss"]:
     """The losses that it is made of; by default itself."""
     return [self]

@@ -102,6 +102,10 @@ class SimilarityDistillation(Loss):
     single = 1 if everyone.positive is None else 0
     return jnp.broadcast_to(jnp.maximum(candidates - 1 - single, 0), local.weight.shape)
 
+  def products(self, examples: int, hard: int, dim: int) -> int:
+    """Those with the other examples."""
+    return dim * examples
+
   def __call__(self, scalars: dict[str, Array], local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array:
     """f32[examples]; see `Loss`. Raises ValueError for examples without a teacher's vectors."""
     guide = _required(local, "SimilarityDistillation")[:, 0]

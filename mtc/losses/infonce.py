@@ -122,6 +122,11 @@ class InfoNCE(Loss):
     parts = [self._summarised(direction, summary, local, everyone, offset) for direction in self.directions]
     return jnp.sum(jnp.concatenate(parts), axis=0)
 
+  def products(self, examples: int, hard: int, dim: int) -> int:
+    """Those with the columns of each direction."""
+    columns = {"query": examples, "doc": examples * (1 + hard)}
+    return dim * sum(columns[direction.split("_to_")[1]] for direction in self.directions)
+
   @property
   def without_negatives(self) -> str:
     """As for any loss, or the guide leaves out too much."""

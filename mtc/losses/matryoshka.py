@@ -57,6 +57,10 @@ class Matryoshka(Loss):
     """Those of the inner loss."""
     return self.loss.negatives(local, everyone, offset)
 
+  def products(self, examples: int, hard: int, dim: int) -> int:
+    """Those of the inner loss for each of dims."""
+    return sum(self.loss.products(examples, hard, size) for size in self.dims)
+
   def parts(self) -> list[Loss]:
     """Those of the inner loss."""
     return self.loss.parts()

@@ -68,6 +68,10 @@ class Sigmoid(Loss):
 
     return self._summarised(summary, local, everyone, offset)
 
+  def products(self, examples: int, hard: int, dim: int) -> int:
+    """Those with all documents."""
+    return dim * examples * (1 + hard)
+
   def _summarised(
     self, summary: Callable[..., Array], local: Embeddings, everyone: Embeddings, offset: Array | int
   ) -> Array:

@@ -48,6 +48,10 @@ class Sum(Loss):
     known = [count for count in counts if count is not None]
     return functools.reduce(jnp.minimum, known) if known else None
 
+  def products(self, examples: int, hard: int, dim: int) -> int:
+    """Those of all losses."""
+    return sum(loss.products(examples, hard, dim) for loss in self.losses)
+
   def parts(self) -> list[Loss]:
     """The losses of the sum."""
     return [part for loss in self.losses for part in loss.parts()]

@@ -15,21 +15,7 @@ from mtc.types import Step
 
 def loss_flops(loss: losses.Loss, rows: int, examples: int, hard: int, dim: int) -> int:
   """The operations of a loss's matrix products, forward and backward, for `rows` of the `examples` of all devices."""
-  match loss:
-    case losses.Matryoshka():
-      return sum(loss_flops(loss.loss, rows, examples, hard, size) for size in loss.dims)
-    case losses.Sum():
-      return sum(loss_flops(one, rows, examples, hard, dim) for one in loss.losses)
-    case losses.InfoNCE():
-      columns = {"query": examples, "doc": examples * (1 + hard)}
-      compared = sum(columns[direction.split("_to_")[1]] for direction in loss.directions)
-    case losses.Sigmoid():
-      compared = examples * (1 + hard)
-    case losses.SimilarityDistillation():
-      compared = examples
-    case _:
-      compared = 0
-  return 6 * rows * compared * dim
+  return 6 * rows * loss.products(examples, hard, dim)
 
 
 def step_flops(work: Work, tasks: Mapping[str, Task], dim: int) -> Callable[[Step], float]:
