@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+import mtc
+from mtc.config import Experiment
 from mtc.files import lock
 from mtc.workdir import bucket
 
@@ -34,6 +36,11 @@ def test_a_second_process_is_told_who_holds_it(other, tmp_path):
   with pytest.raises(ValueError, match=message), bucket.workdir(str(tmp_path)):
     pass
   assert other.poll() is None and (tmp_path / ".lock").exists()
+
+
+def test_training_from_python_is_refused_too(other, tmp_path):
+  with pytest.raises(ValueError, match=f"is in use by process {other.pid}"):
+    mtc.train(Experiment(tasks={}), tmp_path)
 
 
 def test_a_killed_process_locks_nobody_out(other, tmp_path):

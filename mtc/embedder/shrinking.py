@@ -53,7 +53,7 @@ def shrink(model: str, output: Path, shrinking: Shrinking, dtype: str = "") -> d
     model: a directory, a name on the Hugging Face hub, or "mtc-mini".
     output: the directory to write.
     shrinking: what is kept.
-    dtype: of the weights, one of `export.DTYPES`; "" = as those of the model.
+    dtype: of the weights, one of `save.DTYPES`; "" = as those of the model.
 
   Raises:
     ValueError: the model cannot be read or made smaller so, or the texts cannot be read.

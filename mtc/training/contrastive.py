@@ -54,11 +54,11 @@ def prepare(experiment: Experiment, workdir: Path, command: Sequence[str] = ()) 
 
 
 def train(experiment: Experiment, workdir: str | Path) -> int:
-  """Trains an experiment in a workdir, or resumes it there, as `python -m mtc.main` does.
+  """Trains an experiment in a workdir, or resumes it there.
 
   Args:
     experiment: tasks, evaluations, model and optimizer.
-    workdir: directory of the run, made if it is missing. Its export/ holds the model at the end.
+    workdir: directory of the run, made if it is missing, or gs://BUCKET/PATH. Its export/ holds the model at the end.
 
   Returns:
     The exit code: 0 if the run finished.
@@ -66,7 +66,8 @@ def train(experiment: Experiment, workdir: str | Path) -> int:
   Raises:
     ValueError, OSError: the config, the data, the model or the workdir cannot be used.
   """
-  return prepare(experiment, Path(workdir))()
+  with bucket.workdir(str(workdir)) as folder:
+    return prepare(experiment, folder)()
 
 
 def prepare_unscored(
@@ -418,7 +419,7 @@ def find_leaks(experiment: Experiment, tables: Mapping[str, tables_lib.Tables]) 
 
   Args:
     experiment: for its tasks, data_dir, cache_dir and what is done about bad rows and leaks.
-    tables: of `evaluate.read_tables`, by "test" and "validation".
+    tables: of `evaluation.tables.read_tables`, by "test" and "validation".
 
   Raises:
     ValueError: there are such rows, and `on_leak` says stop.

@@ -112,12 +112,11 @@ def run(job: Job, workdir: Path) -> Ended:
     ValueError: the training data changed, or `job.validate` failed; what was trained before is saved.
     OSError: the disk is full or cannot be written, or a checkpoint cannot be read back.
   """
-  settings = job.settings
+  settings, speed, state = job.settings, job.speed, job.state()  # the peak is measured while the devices are empty
   if parallel.is_main_process():
     mend_scores(bucket.checkpoints(workdir))
   parallel.barrier("the checkpoints")
   with contextlib.closing(Checkpoints(bucket.checkpoints(workdir))) as checkpoints:
-    state = job.state()
     state, first = checkpoints.restore(state) or (state, 0)
     state = parallel.replicate(state)
     job.start(first)
@@ -126,7 +125,7 @@ def run(job: Job, workdir: Path) -> Ended:
       contextlib.closing(records.Metrics(workdir, first, parallel.is_main_process())) as metrics,
       contextlib.closing(_Profile(settings.profile_at, workdir / "profile")) as profile,
     ):
-      held = _Open(checkpoints=checkpoints, metrics=metrics, profile=profile, watch=_Watch(job, workdir))
+      held = _Open(checkpoints=checkpoints, metrics=metrics, profile=profile, watch=_Watch(job, workdir, speed))
       state, reached, stopped = _steps(job, state, first, held)
     best = checkpoints.best_step()
   if stopped:
@@ -226,8 +225,8 @@ def _first(seen: list[int]) -> int:
 class _Watch:
   """What the loop has seen since the last logged line, and whether the steps stay finite."""
 
-  def __init__(self, job: Job, workdir: Path):
-    self._settings, self._workdir, self._held, self._speed = job.settings, workdir, job.examples, job.speed
+  def __init__(self, job: Job, workdir: Path, speed: Speed | None):
+    self._settings, self._workdir, self._held, self._speed = job.settings, workdir, job.examples, speed
     self._sent: list[tuple[int, dict]] = []  # steps whose metrics were not read yet: one, or two for a moment
     self._skipped = 0
     self.restart()
