@@ -87,4 +87,4 @@ class TrainState(struct.PyTreeNode):
   skipped: Array  # i32[], how many of them applied no update because loss or gradient was not finite
   params: PyTree  # {"encoder": ..., "tasks": {name: the loss's scalars}}
   opt_state: PyTree
-  balancing: PyTree = struct.field(default_factory=dict)  # what `Experiment.balancing` has learnt; {} = nothing
+  balancing: PyTree = struct.field(default_factory=dict)  # what `Experiment.balancing` has learned; {} = nothing

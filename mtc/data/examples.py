@@ -36,7 +36,7 @@ class Kind(Protocol):
 
   grouped: ClassVar[bool]  # the positive is drawn among the examples that share a label
   single: ClassVar[bool]  # an example is one text, without a positive
-  scored: ClassVar[bool]  # the score is what is learnt
+  scored: ClassVar[bool]  # the score is what is learned
 
   def parse(self, place: str, row: Row) -> Example:
     """Raises BadRow if the row cannot be used."""

@@ -12,7 +12,7 @@ from mtc.evaluators.tables import Labelled
 
 @dataclasses.dataclass
 class ZeroShot(Evaluator):
-  """The nearest label name is the guess; it is right if the text bears that label. No labelled text is learnt from.
+  """The nearest label name is the guess; it is right if the text bears that label. No labelled text is learned from.
 
   All labels of the texts and of the reference texts compete; of equally near ones the first by name wins.
 

@@ -12,7 +12,7 @@ def file(path: Path) -> Iterator[Path]:
   """Yields a name to write to; when the block has ended well, the file takes the place of `path`."""
   with _beside(path) as partial:
     yield partial
-    _sync(partial)
+    sync(partial)
     os.replace(partial, path)
 
 
@@ -24,7 +24,7 @@ def folder(path: Path) -> Iterator[Path]:
     yield partial
     for root, _, names in os.walk(partial):
       for name in names:
-        _sync(Path(root) / name)
+        sync(Path(root) / name)
     shutil.rmtree(path, ignore_errors=True)
     os.replace(partial, path)
 
@@ -62,7 +62,8 @@ def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+  """Brings what was written to a file, or the names in a directory, to the disk."""
   descriptor = os.open(path, os.O_RDONLY)
   try:
     os.fsync(descriptor)

@@ -8,6 +8,8 @@ from pathlib import Path
 import shutil
 from typing import TypeVar
 
+from mtc.files.atomic import sync
+
 Found = TypeVar("Found")
 
 
@@ -44,7 +46,7 @@ def find_or_make(path: Path, find: Callable[[Path], Found | None], make: Callabl
       except OSError:  # another machine was quicker on a shared disk
         if find(path) is None:
           raise
-      _sync_one(path.parent)
+      sync(path.parent)
     finally:
       shutil.rmtree(building, ignore_errors=True)
   found = find(path)
@@ -65,13 +67,5 @@ def _locked(path: Path) -> Iterator[None]:
 def _sync(directory: Path) -> None:
   for root, _, names in os.walk(directory):
     for name in names:
-      _sync_one(Path(root) / name)
-    _sync_one(Path(root))
-
-
-def _sync_one(path: Path) -> None:
-  descriptor = os.open(path, os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)
+      sync(Path(root) / name)
+    sync(Path(root))

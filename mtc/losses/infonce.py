@@ -94,7 +94,7 @@ class InfoNCE(Loss):
     return int(bool(self.guide))
 
   def init(self) -> dict[str, Array]:
-    """`log_scale = log(1 / temperature)` when the temperature is learnt."""
+    """`log_scale = log(1 / temperature)` when the temperature is learned."""
     return {"log_scale": jnp.asarray(-math.log(self.temperature), jnp.float32)} if self.learn_temperature else {}
 
   def __call__(self, scalars: dict[str, Array], local: Embeddings, everyone: Embeddings, offset: Array | int) -> Array:

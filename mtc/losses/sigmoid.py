@@ -40,7 +40,7 @@ class Sigmoid(Loss):
       raise ValueError(f"bias={self.bias} of Sigmoid is not a number; -10 is usual")
 
   def init(self) -> dict[str, Array]:
-    """`log_scale = log(1 / temperature)` and `bias`, when they are learnt."""
+    """`log_scale = log(1 / temperature)` and `bias`, when they are learned."""
     if not self.learn:
       return {}
     return {

@@ -160,7 +160,7 @@ class GradNorm:
     }
 
   def factors(self, state: dict[str, Any], tasks: Gradients, key: jax.Array) -> Array:
-    """The weights as learnt so far."""
+    """The weights as learned so far."""
     return _stack(state["weight"], tasks)
 
   def update(self, state: dict[str, Any], tasks: Gradients) -> dict[str, Any]:

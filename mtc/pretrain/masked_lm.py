@@ -50,7 +50,7 @@ def prepare(settings: Pretraining, workdir: Path, command: Sequence[str] = ()) -
       "model.lora and model.adapter are not for pretraining; optim.freeze keeps parts of a model as it is"
     )
   workdir = records.open_workdir(workdir, settings)
-  if (workdir / "evaluation.json").exists() and (workdir / "export").exists():
+  if records.finished(workdir):
     return lambda: _already_done(workdir)
   model, head = _start(settings, workdir)
   counts = optim.count(step_lib.init_params(model.params, {}), settings.optim.freeze)

@@ -39,7 +39,7 @@ def prepare(experiment: Experiment, workdir: Path, command: Sequence[str] = ()) 
   """
   experiment.validate()
   workdir = records.open_workdir(workdir, experiment)
-  if finished(workdir):
+  if records.finished(workdir):
     return lambda: _already_done(workdir)
   skipped: data.SkippedRows = {}
   tables = {which: tables_lib.read_tables(experiment, which, skipped) for which in ("test", "validation")}
@@ -91,14 +91,9 @@ def prepare_unscored(
   """
   experiment.validate()
   workdir = records.open_workdir(workdir, experiment)
-  if finished(workdir):
+  if records.finished(workdir):
     return lambda: _already_done(workdir)
   return _ready(experiment, workdir, command, leaks, _Scored({}, {}, {}), untrained)
-
-
-def finished(workdir: Path) -> bool:
-  """Whether the run of this folder came to its end."""
-  return (workdir / "evaluation.json").exists() and (workdir / "export").exists()
 
 
 @dataclass

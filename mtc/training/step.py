@@ -145,8 +145,8 @@ def init_state(
   def new() -> TrainState:
     params = init_params(encoder_params, tasks)
     opt_state = optimizer.init(optim.split(params, freeze)[0])
-    learnt = balancing.init({name: task.weight for name, task in tasks.items()}) if balancing is not None else {}
-    return TrainState(step=jnp.int32(0), skipped=jnp.int32(0), params=params, opt_state=opt_state, balancing=learnt)
+    learned = balancing.init({name: task.weight for name, task in tasks.items()}) if balancing is not None else {}
+    return TrainState(step=jnp.int32(0), skipped=jnp.int32(0), params=params, opt_state=opt_state, balancing=learned)
 
   if shapes:
     return jax.eval_shape(new)

@@ -258,7 +258,7 @@ class _Report:
   def _train(self, way: Way, seed: int, rate: float) -> int:
     """Trains one run to its end, or until a signal; returns the exit code."""
     folder, tokens = self.workdir / "runs" / way.folder(seed, rate), self.budgets.tokens(way)
-    if contrastive.finished(folder):
+    if records.finished(folder):
       self.progress.skip(tokens)
       return 0
     name = f"{way.name}, seed {seed}, learning rate {rate:g}, {self.budgets.steps(way):,} steps"
@@ -342,7 +342,7 @@ class _Report:
         _keep_scores(folder, {"scores": run["scores"], "skipped": self.about["skipped"]})
     folders = [self.workdir / "runs" / Way(TOGETHER).folder(seed, chosen[Way(TOGETHER)]) for seed in self.seeds]
     truncated = {dim: [self._measured(f, self.tables["test"], dim) for f in folders] for dim in self._dims(folders[0])}
-    trained = [f for f in sorted((self.workdir / "runs").iterdir()) if contrastive.finished(f)]
+    trained = [f for f in sorted((self.workdir / "runs").iterdir()) if records.finished(f)]
     costs = [_cost(folder) for folder in trained]
     environment = records.environment()
     return {

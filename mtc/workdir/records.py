@@ -41,6 +41,11 @@ def open_workdir(workdir: Path, settings: Run) -> Path:
   return workdir
 
 
+def finished(workdir: Path) -> bool:
+  """Whether the run of this directory came to its end."""
+  return (workdir / "evaluation.json").exists() and (workdir / "export").exists()
+
+
 def check_config(workdir: Path, settings: Run) -> None:
   """Raises ValueError when `workdir` holds a run of another config, naming the fields that differ."""
   path = workdir / "config.json"
